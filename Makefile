@@ -1,0 +1,36 @@
+# Each target sets itself up: a virtual environment in .venv with the pinned packages.
+PYTHON ?= $(shell command -v python3.13 python3.12 python3.11 python3 | head -n 1)
+BIN := .venv/bin
+export TF_CPP_MIN_LOG_LEVEL := 3
+
+.PHONY: demo test check test-large test-weights bench clean
+
+demo: .venv/ready
+	$(BIN)/tlkit demo
+
+test: check
+	$(BIN)/python -m pytest -q
+
+check: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test-large: .venv/ready
+	$(BIN)/python -m pytest -q -m large
+
+test-weights: .venv/ready
+	$(BIN)/python -m pytest -q -m weights
+
+bench: .venv/ready
+	$(BIN)/python -m benchmarks
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -c "import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))" \
+	  || { echo "tlkit needs Python 3.11, 3.12 or 3.13: make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv

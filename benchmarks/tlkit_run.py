@@ -1,0 +1,64 @@
+"""The same works through tlkit's public interface.
+
+With the option `views` (a number, or "epochs" for a new view in each) everything else is as in the
+guide's script: Adam at its rates, no decay, no schedule, flip and rotation, squashed images. With
+`defaults`, only the epochs are given and tlkit chooses the rest.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import tlkit
+from benchmarks.worker import Clock, Job
+from benchmarks.works import TRIALS
+from tlkit import augment, backbones
+from tlkit.phases import Phase
+
+# RandomFlip("horizontal") and RandomRotation(0.1), a tenth of a full turn either way.
+augment.POLICIES["guide"] = augment.Policy(mirror=True, rotate=36.0, assumes="as in the guide")
+PLAIN: dict[str, Any] = {
+    "optimizer": "adam", "schedule": "constant", "warmup": 0.0, "decay": 1.0, "weight_decay": 0.0,
+    "smoothing": 0.0, "augment": "guide",
+}  # fmt: skip
+HEAD_RATE, TAIL_RATE, DEFAULT_TAIL_RATE, DROPOUT = 1e-3, 1e-5, 1e-4, 0.2
+
+
+def train(job: Job, clock: Clock) -> Callable[[list[str]], list[str]]:
+    """Loads, fine-tunes (once for each trial of a search), and keeps the best."""
+    clock.mark("imported")
+    data = tlkit.load_images(job.folder)
+    clock.mark("checked")
+    rule = tlkit.PixelRule(job.work.size, "crop" if job.options.get("defaults") else "squash")
+    backbone = backbones.load(
+        job.work.backbone, size=rule.size, weights=job.weights or "none", seed=job.seed
+    )
+    trials = TRIALS[: job.work.trials] if job.work.trials > 1 else ((HEAD_RATE, DROPOUT),)
+    runs = []
+    for number, (rate, dropout) in enumerate(trials, 1):
+        head = tlkit.Head("linear", dropout)
+        model = tlkit.Classifier(backbone, data.class_names, size=rule, head=head, seed=job.seed)
+        plan = phases(job, rate)
+        out = f"{job.scratch}/run-{number}"
+        runs.append(tlkit.fine_tune(model, data, plan, out=out, seed=job.seed))
+        clock.mark(f"trial {number}" if job.work.trials > 1 else "fine-tuned")
+    best = max(runs, key=lambda run: max(row["val_accuracy"] for row in run.history))
+    clock.notes["views"] = max(phase.views for phase in plan)
+    clock.notes["epoch_seconds"] = [round(row["seconds"], 4) for row in best.history]
+    return lambda files: [best.model.class_names[i] for i in best.model.predict(files).argmax(-1)]
+
+
+def phases(job: Job, rate: float) -> tuple[Phase, ...]:
+    """Returns the phases of one trial; patience is never the reason to stop, as in the peers."""
+    plan = [_phase(job, "head", None, job.work.head_epochs, rate)]
+    if job.work.tail_epochs:
+        slow = DEFAULT_TAIL_RATE if job.options.get("defaults") else TAIL_RATE
+        plan.append(_phase(job, "fine-tune", job.work.stage, job.work.tail_epochs, slow))
+    return tuple(plan)
+
+
+def _phase(job: Job, name: str, unfreeze: str | None, epochs: int, rate: float) -> Phase:
+    fixed = {"epochs": epochs, "patience": epochs, "rate": rate}
+    if job.options.get("defaults"):
+        return Phase(name, unfreeze, **fixed)
+    views = epochs if job.options["views"] == "epochs" else int(job.options["views"])
+    return Phase(name, unfreeze, views=views, batch_size=job.work.batch_size, **fixed, **PLAIN)

@@ -1,0 +1,426 @@
+import json
+import os
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import h5py
+import keras
+import numpy as np
+import pytest
+from keras.src.legacy.saving import legacy_h5_format
+from keras.src.utils import file_utils
+
+from tlkit import backbones, surgery
+from tlkit.backbone_table import TABLE
+from tlkit.errors import TlkitError
+from tlkit.preprocess import Preprocess
+
+SMALL = (
+    "mobilenet mobilenet_v2 mobilenet_v3_small mobilenet_v3_large mobilenet_0.25 mobilenet_v2_0.35 "
+    "resnet50 resnet50_v2 efficientnet_b0 efficientnet_v2_b0 densenet121 nasnet_mobile vgg16 "
+    "xception inception_v3 convnext_tiny"
+).split()
+LARGE = [pytest.param(n, marks=pytest.mark.large) for n in TABLE if n not in SMALL]
+every_backbone = pytest.mark.parametrize("name", [*SMALL, *LARGE])
+
+
+def pixels(size, channels=3, count=2):
+    rng = np.random.default_rng(0)
+    return rng.uniform(0, 255, (count, size, size, channels)).astype("float32")
+
+
+def scramble(net):
+    """Values that keep activations alive, moving statistics included, unlike any default."""
+    rng = np.random.default_rng(0)
+    for variable in net.weights:
+        noise = rng.normal(size=variable.shape).astype("float32")
+        start = variable.numpy()
+        if "variance" in variable.path or "gamma" in variable.path:
+            variable.assign(np.abs(start + 0.1 * noise) + 0.1)
+        else:
+            variable.assign(start + 0.02 * noise)
+
+
+def assert_close(found, expected):
+    """Equal up to float32 rounding, relative to the size of the values."""
+    found, expected = np.asarray(found), np.asarray(expected)
+    scale = np.abs(expected).max()
+    assert scale > 0 and np.abs(expected - expected[:1, :1, :1]).max() > 1e-3 * scale
+    np.testing.assert_allclose(found / scale, expected / scale, atol=2e-4)
+
+
+def run(backbone, images):
+    return backbone.net(backbone.preprocess(images), training=False)
+
+
+@every_backbone
+def test_contract(name):
+    row = TABLE[name]
+    net = backbones._build(row, 96, 3)
+    assert net.count_params() + row.inside == row.parameters
+    assert net.output.shape[-1] == row.feature_channels
+
+    boundaries = [boundary for _, boundary in row.stages]
+    assert set(boundaries) <= set(surgery.clean_cuts(net))
+    assert boundaries[-1] == net.operations[-1].name
+    sizes = [surgery.tensor_at(net, boundary).shape[1] for boundary in boundaries]
+    assert sizes == sorted(sizes, reverse=True)
+
+    parts = surgery.segments(net, boundaries)
+    held = [
+        id(v)
+        for part in parts
+        for layer in surgery.layers_with_weights(part)
+        for v in layer.weights
+    ]
+    assert sorted(held) == sorted(id(v) for v in net.weights), "each variable in one stage"
+    assert all(surgery.layers_with_weights(part) for part in parts)
+
+
+def test_every_network_of_keras_is_in_the_table():
+    constructors = {n for n in dir(keras.applications) if n[0].isupper()}
+    assert constructors == {row.constructor for row in TABLE.values()}
+    assert len(constructors) == 40
+
+
+def test_default_sizes_are_published():
+    sizes = {"efficientnet_b4": 380, "nasnet_large": 331, "xception": 299, "resnet50": 224}
+    assert {name: TABLE[name].size for name in sizes} == sizes
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mobilenet_v2",
+        *(pytest.param(n, marks=pytest.mark.large) for n in SMALL if n != "mobilenet_v2"),
+    ],
+)
+def test_halves_at_stages_are_bit_equal(name):
+    row = TABLE[name]
+    size = 96 if row.size == 299 else 32
+    net = backbones._build(row, size, 3)
+    scramble(net)
+    x = pixels(size) / 255
+    for _, boundary in row.stages:
+        stem, tail = surgery.split(net, boundary)
+        np.testing.assert_array_equal(tail(stem(x)), net(x), err_msg=boundary)
+
+
+# The pixels that each network was trained on: compared with Keras's own in-model preprocessing.
+
+
+def stem_answer(net, images):
+    """The output of the first layer with weights, where a wrong pixel still shows."""
+    first = surgery.layers_with_weights(net.operations)
+    first = next(x for x in first if not isinstance(x, keras.layers.Normalization))
+    return keras.Model(net.input, surgery.tensor_at(net, first.name))(images, training=False)
+
+
+def assert_same_stem(row, ours, theirs):
+    """All weights are equal and the first layer sees equal pixels; so the networks are equal."""
+    assert [v.shape for v in ours.weights] == [v.shape for v in theirs.weights][
+        -len(ours.weights) :
+    ]
+    layer = Preprocess(row.preprocessing, 3)
+    assert_close(stem_answer(ours, layer(pixels(32))), stem_answer(theirs, pixels(32)))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mobilenet_v3_small",
+        "convnext_tiny",
+        "efficientnet_v2_b0",
+        "efficientnet_v2_s",
+        *(
+            pytest.param(n, marks=pytest.mark.large)
+            for n in TABLE
+            if dict(TABLE[n].arguments).get("include_preprocessing") is False
+            and n
+            not in "mobilenet_v3_small convnext_tiny efficientnet_v2_b0 efficientnet_v2_s".split()
+        ),
+    ],
+)
+def test_preprocessing_equals_that_inside_the_model(name):
+    row = TABLE[name]
+    ours = backbones._build(row, 32, 3)
+    inside = {**dict(row.arguments), "include_preprocessing": True}
+    theirs = getattr(keras.applications, row.constructor)(
+        include_top=False, weights=None, input_shape=(32, 32, 3), **inside
+    )
+    theirs.set_weights(ours.get_weights())
+    assert_same_stem(row, ours, theirs)
+
+
+def test_official_efficientnet_file(tmp_path, monkeypatch):
+    """Keras builds EfficientNet with one more layer for ImageNet weights; we must equal that."""
+    row = TABLE["efficientnet_b0"]
+    source = keras.applications.EfficientNetB0(
+        include_top=False, weights=None, input_shape=(32, 32, 3)
+    )
+    scramble(source)
+    normalization = next(x for x in source.layers if isinstance(x, keras.layers.Normalization))
+    statistics = [np.array(v) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 0)]
+    normalization.set_weights(statistics)
+    path = tmp_path / "efficientnetb0_notop.h5"
+    with h5py.File(path, "w") as file:
+        legacy_h5_format.save_weights_to_hdf5_group(file, source)
+    monkeypatch.setattr(file_utils, "get_file", lambda *args, **kwargs: str(path))
+    theirs = keras.applications.EfficientNetB0(
+        include_top=False, weights="imagenet", input_shape=(32, 32, 3)
+    )
+    ours = backbones.load(row.name, size=32, weights=str(path)).net
+    for a, b in zip(ours.weights, theirs.weights[3:], strict=True):
+        np.testing.assert_array_equal(a.numpy(), b.numpy(), err_msg=a.path)
+    assert_same_stem(row, ours, theirs)
+
+
+# Loading
+
+
+def test_names_do_not_depend_on_what_was_built_before():
+    row = TABLE["mobilenet_v3_small"]
+    first = backbones._build(row, 32, 3)
+    mine = keras.layers.Dense(1).name
+    second = backbones._build(row, 32, 3)
+    assert [op.name for op in first.operations] == [op.name for op in second.operations]
+    assert [v.path for v in first.variables] == [v.path for v in second.variables]
+    assert keras.layers.Dense(1).name not in (mine, "dense"), "the user's counters must go on"
+
+
+def test_loaded_backbone_says_what_it_is():
+    b = backbones.load("MobileNet-v1_0.25", size=64, weights="none", seed=3)
+    assert (b.name, b.size, b.channels) == ("mobilenet_0.25", 64, 3)
+    assert b.net.input_shape == (None, 64, 64, 3) and b.net.output_shape == (None, 2, 2, 256)
+    assert b.weights.startswith("random, seed 3, ")
+    assert [s.name for s in b.stages] == ["stage1", "stage2", "stage3", "stage4", "stage5"]
+    assert b.weights != backbones.load("mobilenet_0.25", size=64, weights="none").weights
+
+
+@pytest.mark.parametrize(
+    "name", ["vgg16", "mobilenet_0.25", pytest.param("densenet121", marks=pytest.mark.large)]
+)
+def test_gray_pictures_get_the_answer_of_rgb(name, tmp_path):
+    """One family for each way of preprocessing: with three means, with one, with deviations."""
+    colour = backbones.load(name, size=32, weights="none")
+    colour.net.save_weights(tmp_path / "w.weights.h5")
+    gray = backbones.load(name, size=32, channels=1, weights=str(tmp_path / "w.weights.h5"))
+    x = pixels(32, channels=1)
+    assert_close(run(gray, x), run(colour, np.repeat(x, 3, axis=-1)))
+    assert gray.channels == 1
+
+
+def test_four_channels_inflate_the_stem(tmp_path):
+    colour = backbones.load("mobilenet_0.25", size=32, weights="none")
+    colour.net.save_weights(tmp_path / "w.weights.h5")
+    path = str(tmp_path / "w.weights.h5")
+    four = backbones.load("mobilenet_0.25", size=32, channels=4, weights=path)
+    assert four.net.input_shape == (None, 32, 32, 4)
+    assert four.weights.endswith(", inflated to 4 channels")
+    for a, b in zip(four.net.get_weights()[1:], colour.net.get_weights()[1:], strict=True):
+        np.testing.assert_array_equal(a, b)
+    x = pixels(32, channels=1)
+    assert_close(run(four, np.repeat(x, 4, axis=-1)), run(colour, np.repeat(x, 3, axis=-1)))
+
+
+def test_weights_of_another_network_name_the_layer(tmp_path):
+    other = backbones.load("mobilenet_0.25", size=32, weights="none")
+    other.net.save_weights(tmp_path / "w.weights.h5")
+    with pytest.raises(TlkitError, match=r"w\.weights\.h5 does not fit mobilenet: layer 'conv1'"):
+        backbones.load("mobilenet", size=32, weights=str(tmp_path / "w.weights.h5"))
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "resnet50"])
+def test_imagenet_without_network(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+
+    def get_file(fname, origin, **kwargs):
+        raise Exception(f"URL fetch failure on {origin}: None -- [Errno -2] unknown host")
+
+    monkeypatch.setattr(file_utils, "get_file", get_file)
+    with pytest.raises(TlkitError, match="could not be downloaded") as error:
+        backbones.load(name, size=96)
+    assert f"{name}_weights_tf_dim_ordering_tf_kernels" in str(error.value)
+
+
+def test_planted_resnet_file_under_the_official_name_survives(tmp_path, monkeypatch):
+    """Keras would try to download, and delete the user's file when that fails."""
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    path = tmp_path / "models" / "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"
+    path.parent.mkdir()
+    path.write_bytes(b"my own weights")
+    with pytest.raises(TlkitError, match="expected 4d473c1dd8becc155b73f8504c6f6626, found"):
+        backbones.load("resnet50", size=64)
+    assert path.read_bytes() == b"my own weights"
+
+
+def test_too_small_a_size_is_explained():
+    with pytest.raises(TlkitError, match=r"xception cannot be built for 32 pixels: .*at least 71"):
+        backbones.load("xception", size=32, weights="none")
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("MobileNetV2", "mobilenet_v2"),
+        ("mobilenet_v2_1.0", "mobilenet_v2"),
+        ("mobilenet_v1_0.75", "mobilenet_0.75"),
+        ("EfficientNetV2B0", "efficientnet_v2_b0"),
+        ("ResNet-50", "resnet50"),
+        ("resnet50v2", "resnet50_v2"),
+        ("InceptionResNetV2", "inception_resnet_v2"),
+        ("ConvNeXt Tiny", "convnext_tiny"),
+    ],
+)
+def test_spellings(typed, meant):
+    assert backbones.spec(typed).name == meant
+
+
+def test_spellings_never_clash():
+    assert all(
+        backbones.spec(row.constructor).constructor == row.constructor for row in TABLE.values()
+    )
+    assert all(backbones.spec(name).name == name for name in TABLE)
+
+
+@pytest.mark.parametrize("ask", [backbones.spec, lambda name: backbones.load(name, weights="none")])
+def test_unknown_names_get_a_suggestion(ask):
+    with pytest.raises(
+        TlkitError, match=r"Unknown backbone 'mobilnet_v2'\. Did you mean 'mobilenet_v2'"
+    ):
+        ask("mobilnet_v2")
+
+
+def test_listing_needs_no_keras():
+    code = (
+        "import sys, json; from tlkit import backbones; print(json.dumps(backbones.describe()));"
+        "assert not {'keras', 'tensorflow', 'numpy'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    rows = json.loads(done.stdout)
+    assert [row["name"] for row in rows] == sorted(TABLE) == backbones.names()
+    v2 = next(row for row in rows if row["name"] == "mobilenet_v2")
+    assert v2 == {
+        "name": "mobilenet_v2",
+        "parameters": 2_257_984,
+        "size": 224,
+        "preprocessing": "tf",
+        "stages": ["stage1", "stage2", "stage3", "stage4", "stage5"],
+        "feature_channels": 1280,
+    }
+
+
+# Stages
+
+
+@pytest.fixture(scope="module")
+def narrow():
+    return backbones.load("mobilenet_v2_0.35", size=32, weights="none")
+
+
+def test_where_freezing_ends(narrow):
+    assert backbones.frozen_until(narrow, "stage1") is None
+    assert backbones.frozen_until(narrow, "stage2") == "expanded_conv_project_BN"
+    assert backbones.frozen_until(narrow, "stage5") == "block_12_add"
+    assert backbones.frozen_until(narrow, "block_13_expand") == "block_12_add"
+    assert backbones.frozen_until(narrow, "Conv_1") == "block_16_project_BN"
+    with pytest.raises(TlkitError, match=r"Unknown stage .* 'block_13_expand_BN'.*block_13_expand"):
+        backbones.frozen_until(narrow, "block_13_expand_BN")
+
+
+def test_replaced_stages_are_new_and_others_bit_equal(narrow):
+    scramble(narrow.net)
+    before = {v.path: v.numpy() for v in narrow.net.weights}
+    backbones.reinitialise(narrow, ["stage4", "stage5"], seed=1)
+    layers = backbones.stage_layers(narrow)
+    new = {
+        v.path for stage in ("stage4", "stage5") for layer in layers[stage] for v in layer.weights
+    }
+    assert 0 < len(new) < len(before)
+    for variable in narrow.net.weights:
+        changed = not np.array_equal(variable.numpy(), before[variable.path])
+        assert changed == (variable.path in new), variable.path
+    with pytest.raises(TlkitError, match=r"Unknown stage of mobilenet_v2_0\.35 'stage6'"):
+        backbones.reinitialise(narrow, ["stage6"])
+
+
+# Networks of tlkit.nets
+
+
+def fake_nets():
+    def features(name, *, input_shape):
+        x = inputs = keras.Input(input_shape)
+        x = keras.layers.Conv2D(4, 3, activation="relu", name="conv1")(x)
+        return keras.Model(inputs, keras.layers.Conv2D(5, 3, name="conv2")(x), name=name)
+
+    return types.SimpleNamespace(
+        names=lambda: ["tiny-net", "resnet-50"],
+        info=lambda name: types.SimpleNamespace(pixels="unit", input_shape=(12, 12, 1)),
+        features=features,
+        stages=lambda name: (("conv1", "conv1"), ("conv2", "conv2")),
+    )
+
+
+def test_classic_nets_are_backbones_too(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tlkit.nets", fake_nets())
+    b = backbones.load("tiny-net", channels=1, weights="none")
+    assert b.net.input_shape == (None, 12, 12, 1) and b.size == 12
+    assert b.stages == (backbones.Stage("conv1", "conv1"), backbones.Stage("conv2", "conv2"))
+    np.testing.assert_allclose(b.preprocess(pixels(12, 1)), pixels(12, 1) / 255, rtol=1e-6)
+    assert list(backbones.stage_layers(b)) == ["conv1", "conv2"]
+    assert backbones.load("resnet-50", weights="none", channels=1).name == "resnet-50"
+
+
+def test_classic_nets_have_no_imagenet_weights(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tlkit.nets", fake_nets())
+    with pytest.raises(
+        TlkitError, match=r"without ImageNet weights\. The pretrained one is 'resnet50'"
+    ):
+        backbones.load("resnet-50")
+
+
+# Real weights
+
+
+def shared():
+    if not os.environ.get("TLKIT_SHARED"):
+        pytest.skip("set TLKIT_SHARED to the folder with weights/ and data/")
+    return Path(os.environ["TLKIT_SHARED"]) / "weights"
+
+
+@pytest.mark.weights
+def test_real_mobilenet_v2_with_and_without_top():
+    notop = backbones.load(
+        "mobilenet_v2", size=96, weights=str(shared() / "mobilenet_v2_1.0_224_notop.weights.h5")
+    )
+    top = backbones.load(
+        "mobilenet_v2", size=96, weights=str(shared() / "mobilenet_v2_1.0_224.weights.h5")
+    )
+    for a, b in zip(notop.net.weights, top.net.weights, strict=True):
+        np.testing.assert_array_equal(a.numpy(), b.numpy(), err_msg=a.path)
+    assert notop.weights.split(", ")[1] == top.weights.split(", ")[1]
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("mobilenet_v2", "mobilenet_v2_1.0_224_notop"),
+        ("mobilenet_v2_0.35", "mobilenet_v2_0.35_224_notop"),
+        ("mobilenet_0.75", "mobilenet_v1_0.75_224_notop"),
+        ("mobilenet_0.25", "mobilenet_v1_0.25_128_notop"),
+    ],
+)
+def test_real_weights_equal_keras_own_loading(name, file):
+    path = shared() / f"{file}.weights.h5"
+    ours = backbones.load(name, size=64, weights=str(path))
+    row = TABLE[name]
+    theirs = getattr(keras.applications, row.constructor)(
+        include_top=False, weights=None, input_shape=(64, 64, 3), **dict(row.arguments)
+    )
+    theirs.load_weights(path)
+    np.testing.assert_array_equal(
+        run(ours, pixels(64)), theirs(pixels(64) / 127.5 - 1, training=False)
+    )

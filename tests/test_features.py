@@ -1,0 +1,81 @@
+"""Cached features are the features; a key covers all they depend on."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from tlkit import augment, features
+from tlkit.features import Frozen, View
+from tlkit.store import Store
+
+FLIP = View(augment.policy("photos"), seed=3, number=1)
+
+
+@pytest.fixture
+def frozen(classifier):
+    return Frozen(classifier, Store())
+
+
+@pytest.mark.parametrize("boundary", ["stage1", "stage3", "pooled"])
+@pytest.mark.parametrize("view", [View(), FLIP], ids=["plain", "augmented"])
+def test_cached_equals_live(frozen, data, boundary, view):
+    cached = frozen.rows(data.train, boundary, view)
+    pixels = features.pixel_rows(frozen.store, data.train, frozen.model.rule)
+    hashes = np.array(data.train.hashes)
+    live = frozen.live(pixels, hashes, view, "pixels", boundary)
+    loose = 1e-3 * np.abs(live).max() if cached.dtype == np.float16 else 1e-5
+    np.testing.assert_allclose(cached, live, atol=loose)
+
+
+def test_a_row_does_not_depend_on_its_place_in_the_batch(frozen, data):
+    straight = frozen.rows(data.train, "stage3", View())
+    other = Frozen(frozen.model, Store())
+    order = np.random.default_rng(0).permutation(len(data.train))
+    mixed = dataclasses.replace(data.train, table=data.train.table.select(order),
+                                labels=data.train.labels[order],
+                                hashes=tuple(data.train.hashes[i] for i in order))
+    np.testing.assert_array_equal(other.rows(mixed, "stage3", View()), straight[order])
+
+
+def test_starting_from_a_cached_boundary_gives_the_same_features(frozen, data):
+    direct = frozen.rows(data.train, "pooled", FLIP)
+    derived = frozen.rows(data.train, "pooled", FLIP, via="stage2")
+    np.testing.assert_allclose(derived, direct, atol=2e-3 * np.abs(direct).max())
+
+
+def test_changed_weights_are_never_served_old_rows(frozen, data):
+    before = frozen.rows(data.train, "stage2", View()).copy()
+    variable = frozen.model.backbone.net.get_layer("conv2").kernel
+    variable.assign(variable * 2)
+    frozen.forget()
+    assert not np.array_equal(frozen.rows(data.train, "stage2", View()), before)
+    # what lies below the change is still the same rows
+    key = frozen.fingerprint("stage1")
+    variable.assign(variable / 2)
+    frozen.forget()
+    assert frozen.fingerprint("stage1") == key
+
+
+def test_views_differ_and_plain_views_are_one():
+    keys = {View(FLIP.policy, seed, n).key() for seed in (0, 1) for n in (0, 1)}
+    assert len(keys) == 4
+    assert View(seed=5, number=9).key() == View().key()
+
+
+def test_half_precision_only_where_harmless():
+    assert features.half_is_harmless(np.linspace(0, 6, 1000, dtype=np.float32))
+    assert not features.half_is_harmless(np.array([1e5, 1.0], np.float32))
+    assert not features.half_is_harmless(np.array([np.nan], np.float32))
+    assert not features.half_is_harmless(np.full(10, 1e-7, np.float32))
+
+
+def test_beyond_the_budget_rows_are_computed_live(classifier, data):
+    small = Frozen(classifier, Store(memory=1, disk=1))
+    roomy = Frozen(classifier, Store())
+    positions = np.array([3, 0, 7])
+    live = small.training_rows(data.train, "pooled", [FLIP], "pixels")
+    kept = roomy.training_rows(data.train, "pooled", [FLIP], "pixels")
+    assert "live" in small.note(data.train, "pooled", 1)
+    assert "cached 1 views" in roomy.note(data.train, "pooled", 1)
+    np.testing.assert_allclose(live.batch(positions, 0), kept.batch(positions, 0), atol=1e-5)

@@ -1,0 +1,71 @@
+"""Imports point one way, and nothing heavy is loaded before it is needed."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import tlkit
+
+PACKAGE = Path(tlkit.__file__).parent
+
+# Each module may import those on lines above it. Data flows the same way.
+LEVELS = (
+    ("errors",),
+    ("files", "progress", "listing"),
+    ("table", "exif", "augment", "surgery", "losses", "optimizers", "heads", "layers"),
+    ("duplicates", "thumbnails", "pixels", "preprocess", "imagenet_files", "calibration"),
+    ("checks", "backbone_table", "resampling", "weight_files", "serving"),
+    ("split", "metrics", "weights", "nets", "engines", "folded"),
+    ("data", "backbones", "plots"),
+    ("model", "report", "phases"),
+    ("store", "audit"),
+    ("features",),
+    ("training", "checkpoint"),
+    ("run", "export"),
+    ("finetune", "summary"),
+    ("demo",),
+    ("cli",),
+    ("__init__", "__main__"),
+)
+LEVEL = {name: height for height, names in enumerate(LEVELS) for name in names}
+
+
+def _module(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return parts[0]
+
+
+def _top_level_imports(path: Path):
+    """Yields tlkit modules imported when `path` is; imports inside functions are deferred."""
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.ImportFrom) and node.module == "tlkit":
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tlkit."):
+            yield node.module.split(".")[1]
+        elif isinstance(node, ast.Import):
+            yield from (a.name.split(".")[1] for a in node.names if a.name.startswith("tlkit."))
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.name))
+def test_imports_point_down(path):
+    name = _module(path)
+    assert name in LEVEL, f"give tlkit/{name}.py a level in {Path(__file__).name}"
+    for used in _top_level_imports(path):
+        if used == "__version__" or used == name:
+            continue
+        assert used in LEVEL, f"tlkit.{used} has no level"
+        assert LEVEL[used] < LEVEL[name], f"tlkit.{name} must not import tlkit.{used}"
+
+
+@pytest.mark.parametrize("code", ["import tlkit", "import tlkit.cli", "import tlkit.backbones"])
+def test_light_imports_leave_tensorflow_alone(code):
+    script = f"{code}\nimport sys\nprint(sorted({{'tensorflow', 'keras'}} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_public_name_exists():
+    assert all(getattr(tlkit, name) for name in tlkit.__all__)

@@ -1,0 +1,335 @@
+"""Each layer of tlkit.layers against a closed form or plain loops in numpy."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.lib.stride_tricks import sliding_window_view
+
+import tlkit.layers as own
+from tlkit.errors import TlkitError
+
+RNG = np.random.default_rng(1)
+
+
+def normal(*shape):
+    return RNG.normal(size=shape).astype("float32")
+
+
+# --- local response normalization ---
+
+
+def test_lrn_is_tensorflows_with_the_papers_constants():
+    x = 30 * normal(2, 4, 3, 9)
+    expected = tf.nn.local_response_normalization(x, 2, bias=2, alpha=1e-4, beta=0.75)
+    np.testing.assert_allclose(own.LocalResponseNormalization()(x), expected, rtol=1e-6)
+
+
+def test_lrn_by_hand():
+    x = np.arange(1, 6, dtype="float32").reshape(1, 1, 1, 5)
+    y = own.LocalResponseNormalization(3, k=1.0, alpha=1.0, beta=1.0)(x)
+    sums = np.array([1 + 4, 1 + 4 + 9, 4 + 9 + 16, 9 + 16 + 25, 16 + 25])
+    np.testing.assert_allclose(np.ravel(y), np.arange(1, 6) / (1 + sums), rtol=1e-6)
+
+
+def test_caffe_divides_alpha_by_the_size():
+    x = 30 * normal(2, 4, 3, 9)
+    caffe = own.LocalResponseNormalization(5, 1.0, 1e-4, caffe=True)(x)
+    np.testing.assert_array_equal(caffe, own.LocalResponseNormalization(5, 1.0, 2e-5)(x))
+    expected = tf.nn.local_response_normalization(x, 2, bias=1, alpha=2e-5, beta=0.75)
+    np.testing.assert_allclose(caffe, expected, rtol=1e-6)
+
+
+# --- activations and initializers ---
+
+
+def test_maxout_takes_the_larger_neighbour():
+    x = np.array([[1.0, -2.0, 3.0, 4.0]], "float32")
+    np.testing.assert_array_equal(own.Maxout(2)(x), [[1.0, 4.0]])
+    np.testing.assert_array_equal(own.Maxout(4)(x), [[4.0]])
+
+
+def test_maxout_says_which_channels_it_needs():
+    with pytest.raises(ValueError, match="multiple of 2"):
+        own.Maxout(2)(np.zeros((1, 3), "float32"))
+
+
+def test_scaled_tanh_is_the_identity_at_one():
+    np.testing.assert_allclose(own.ScaledTanh()(np.array([1.0, 0.0, -1.0])), [1, 0, -1], atol=1e-5)
+
+
+def test_fan_in_uniform_stays_in_its_range():
+    values = np.asarray(own.FanInUniform(2.4)((5, 5, 4, 300)))
+    assert 0.98 * 0.024 < np.abs(values).max() <= 0.024
+
+
+# --- pooling ---
+
+
+def ceil_pool(x, size, stride, pad, reduce):
+    """Caffe's loop, window by window, over the values that exist."""
+    counts = []
+    for length in x.shape:
+        count = int(np.ceil((length + 2 * pad - size) / stride)) + 1
+        counts.append(count - 1 if (count - 1) * stride >= length + pad else count)
+    padded = np.full([n + 2 * pad for n in x.shape], np.nan)
+    padded[pad : pad + x.shape[0], pad : pad + x.shape[1]] = x
+    window = lambda i, j: padded[i * stride : i * stride + size, j * stride : j * stride + size]  # noqa: E731
+    return np.array([[reduce(window(i, j)) for j in range(counts[1])] for i in range(counts[0])])
+
+
+@given(
+    st.integers(4, 9), st.integers(4, 9), st.integers(2, 3), st.integers(1, 3), st.integers(0, 1)
+)
+@settings(max_examples=25, deadline=None)
+def test_ceil_pooling_is_caffes_loop(height, width, size, stride, pad):
+    x = normal(1, height, width, 1)
+    kwargs = {"pool_size": size, "strides": stride, "padding": pad}
+    largest = ceil_pool(x[0, ..., 0], size, stride, pad, np.nanmax)
+    np.testing.assert_array_equal(own.CeilMaxPool2D(**kwargs)(x)[0, ..., 0], largest)
+    mean = ceil_pool(x[0, ..., 0], size, stride, pad, lambda v: np.nansum(v) / v.size)
+    average = own.CeilAveragePool2D(**kwargs)(x)[0, ..., 0]
+    np.testing.assert_allclose(average, mean, rtol=1e-5, atol=1e-6)
+
+
+def test_ceil_pooling_keeps_googlenets_sizes():
+    for before, after in ((112, 56), (56, 28), (28, 14), (14, 7)):
+        assert own.CeilMaxPool2D(3, 2).compute_output_shape((1, before, before, 1))[1] == after
+
+
+def test_ceil_pooling_needs_fixed_sizes():
+    with pytest.raises(ValueError, match="fixed height and width"):
+        own.CeilMaxPool2D(3, 2)(keras.Input((None, None, 3)))
+
+
+REDUCTIONS = {
+    "max": lambda w: w.max((-2, -1)),
+    "mean": lambda w: w.mean((-2, -1)),
+    "median": lambda w: np.median(w, axis=(-2, -1)),
+    "l2": lambda w: np.linalg.norm(w, axis=(-2, -1)),
+}
+
+
+@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("kind", REDUCTIONS)
+def test_window_pooling_is_numpys(kind, size, stride):
+    x = normal(2, 7, 8, 3)
+    view = sliding_window_view(x, (size, size), (1, 2))[:, ::stride, ::stride]
+    y = own.WindowPool2D(kind, size, stride)(x)
+    np.testing.assert_allclose(y, REDUCTIONS[kind](view), rtol=1e-5)
+
+
+def test_distance_weighted_pooling_by_hand():
+    edge, corner = 1 / 2, 1 / (1 + 2**0.5)
+    weights = np.array([[corner, edge, corner], [edge, 1, edge], [corner, edge, corner]])
+    x = normal(1, 3, 3, 2)
+    expected = np.einsum("hwc,hw->c", x[0], weights / weights.sum())
+    np.testing.assert_allclose(own.WindowPool2D("distance", 3)(x)[0, 0, 0], expected, rtol=1e-5)
+
+
+def test_two_by_two_distance_pooling_is_the_mean():
+    x = normal(1, 4, 4, 1)
+    distance, mean = (own.WindowPool2D(kind, 2)(x) for kind in ("distance", "mean"))
+    np.testing.assert_allclose(distance, mean, rtol=1e-6)
+
+
+def test_l2_pooling_of_zeros_has_a_gradient():
+    x = tf.Variable(tf.zeros((1, 2, 2, 1)))
+    with tf.GradientTape() as tape:
+        y = tf.reduce_sum(own.WindowPool2D("l2", 2)(x))
+    np.testing.assert_array_equal(tape.gradient(y, x), np.zeros((1, 2, 2, 1)))
+
+
+def test_unknown_pooling_is_named():
+    with pytest.raises(TlkitError, match="Did you mean 'median'"):
+        own.WindowPool2D("medain")
+
+
+def test_subsampling_starts_as_average_pooling_and_is_linear():
+    x = normal(2, 6, 4, 3)
+    layer = own.TrainableSubsampling2D(2)
+    mean = x.reshape(2, 3, 2, 2, 2, 3).mean((2, 4))
+    np.testing.assert_allclose(layer(x), mean, rtol=1e-5, atol=1e-6)
+    layer.coefficient.assign([1.0, 2.0, 3.0])
+    layer.bias.assign([0.5, 0.0, -1.0])
+    np.testing.assert_allclose(layer(x), 4 * mean * [1, 2, 3] + [0.5, 0, -1], rtol=1e-4, atol=1e-5)
+
+
+# --- local and sparse connection ---
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_locally_connected_by_loops(stride):
+    x = normal(2, 7, 6, 3)
+    layer = own.LocallyConnected2D(4, 3, stride)
+    y = np.asarray(layer(x))
+    layer.bias.assign(normal(*layer.bias.shape))
+    kernel, bias = (w.numpy() for w in layer.weights)
+    for i in range(y.shape[1]):
+        for j in range(y.shape[2]):
+            patch = x[:, i * stride : i * stride + 3, j * stride : j * stride + 3].reshape(2, -1)
+            expected = patch @ kernel[i, j] + bias[i, j]
+            np.testing.assert_allclose(layer(x)[:, i, j], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_locally_connected_with_one_kernel_everywhere_is_a_convolution():
+    x = normal(2, 7, 6, 3)
+    layer, conv = own.LocallyConnected2D(4, 3), keras.layers.Conv2D(4, 3)
+    layer(x), conv(x)
+    layer.kernel.assign(np.broadcast_to(conv.kernel.numpy().reshape(27, 4), layer.kernel.shape))
+    np.testing.assert_allclose(layer(x), conv(x), rtol=1e-4, atol=1e-5)
+
+
+def test_locally_connected_starts_like_a_dense_layer_of_its_window():
+    layer = own.LocallyConnected2D(50, 3)
+    layer(normal(1, 12, 12, 8))
+    assert layer.kernel.numpy().std() == pytest.approx((2 / 72) ** 0.5, rel=0.02)
+
+
+MAPS = ((0, 1, 2), (1, 3), (0,), (0, 1, 2, 3))
+
+
+def full_kernel(sparse, channels, size):
+    kernel = np.zeros((size, size, channels, len(MAPS)), "float32")
+    pairs = [(source, target) for target, row in enumerate(MAPS) for source in row]
+    for place, (source, target) in enumerate(pairs):
+        kernel[:, :, source, target] = sparse[..., place]
+    return kernel
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_sparse_connection_is_a_convolution_with_zeros(stride):
+    x = normal(2, 8, 7, 4)
+    layer = own.SparselyConnectedConv2D(MAPS, 3, stride)
+    layer(x)
+    layer.bias.assign(normal(4))
+    kernel = full_kernel(layer.kernel.numpy(), 4, 3)
+    expected = tf.nn.conv2d(x, kernel, stride, "VALID") + layer.bias.numpy()
+    np.testing.assert_allclose(layer(x), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_filter_does_not_see_the_other_maps():
+    layer = own.SparselyConnectedConv2D(MAPS, 3)
+    x = normal(1, 5, 5, 4)
+    before = np.asarray(layer(x))
+    x[..., 3] += 1
+    changed = (np.asarray(layer(x)) != before).any((0, 1, 2))
+    np.testing.assert_array_equal(changed, [3 in row for row in MAPS])
+
+
+def test_sparse_filters_start_with_their_own_fan_in():
+    maps = ((0,),) * 200 + (tuple(range(8)),) * 200
+    layer = own.SparselyConnectedConv2D(maps, 5)
+    layer(normal(1, 6, 6, 8))
+    kernel = layer.kernel.numpy()
+    assert kernel[..., :200].std() == pytest.approx((2 / 25) ** 0.5, rel=0.05)
+    assert kernel[..., 200:].std() == pytest.approx((2 / 200) ** 0.5, rel=0.05)
+
+
+def test_a_table_that_reads_missing_maps_is_refused():
+    with pytest.raises(ValueError, match="has 2 maps"):
+        own.SparselyConnectedConv2D(MAPS, 3)(normal(1, 5, 5, 2))
+
+
+def test_padding_is_the_constant():
+    y = own.ConstantPadding2D(2, -1.0)(normal(1, 3, 3, 1))
+    assert y.shape == (1, 7, 7, 1)
+    np.testing.assert_array_equal(np.asarray(y)[0, :2], -np.ones((2, 7, 1)))
+
+
+def test_untied_bias_adds_one_value_per_unit():
+    layer, x, bias = own.UntiedBias(), normal(2, 3, 4, 2), normal(3, 4, 2)
+    layer(x)
+    layer.bias.assign(bias)
+    np.testing.assert_array_equal(layer(x), x + bias)
+
+
+# --- outer products ---
+
+
+@pytest.mark.parametrize(("stride", "padding"), [(1, "same"), (2, "same"), (2, "valid")])
+def test_outer_product_is_a_convolution_with_rank_one_filters(stride, padding):
+    x = normal(2, 8, 7, 5)
+    layer = own.OuterProductConv2D(4, 3, stride, padding)
+    layer(x)
+    layer.bias.assign(normal(4))
+    mixing, spatial = layer.mixing.numpy()[0, 0], layer.spatial.numpy()[..., 0]
+    kernel = np.einsum("xyk,ck->xyck", spatial, mixing)
+    expected = tf.nn.conv2d(x, kernel, stride, padding.upper()) + layer.bias.numpy()
+    np.testing.assert_allclose(layer(x), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_outer_product_costs_less_than_the_separable_layer():
+    layer = own.OuterProductConv2D(1, 5, use_bias=False)
+    separable = keras.layers.SeparableConv2D(1, 5, use_bias=False)
+    x = normal(1, 9, 9, 100)
+    layer(x), separable(x)
+    assert (layer.count_params(), separable.count_params()) == (125, 2600)
+
+
+# --- weight normalization ---
+
+
+@pytest.mark.parametrize("make", [lambda: keras.layers.Dense(5), lambda: keras.layers.Conv2D(5, 3)])
+def test_wrapping_changes_nothing_at_first(make):
+    x = normal(2, 6, 6, 3)
+    plain = make()
+    y = np.asarray(plain(x))
+    np.testing.assert_allclose(own.WeightNormalization(plain)(x), y, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("groups", "stride"), [(1, 1), (2, 2)])
+def test_weight_is_g_times_the_direction(groups, stride):
+    x = normal(2, 6, 6, 4)
+    conv = keras.layers.Conv2D(6, 3, stride, groups=groups, activation="relu")
+    layer = own.WeightNormalization(conv)
+    layer(x)
+    g, v = normal(6), conv.kernel.numpy()
+    layer.g.assign(g)
+    plain = keras.layers.Conv2D(6, 3, stride, groups=groups, activation="relu")
+    plain(x)
+    plain.kernel.assign(v * g / np.sqrt((v**2).sum((0, 1, 2))))
+    np.testing.assert_allclose(layer(x), plain(x), rtol=1e-3, atol=1e-5)
+
+
+def test_length_of_v_does_not_matter():
+    x = normal(2, 4)
+    dense = keras.layers.Dense(3)
+    layer = own.WeightNormalization(dense)
+    y = np.asarray(layer(x))
+    dense.kernel.assign(7 * dense.kernel)
+    np.testing.assert_allclose(layer(x), y, rtol=1e-4, atol=1e-6)
+
+
+def test_only_layers_it_knows_are_wrapped():
+    with pytest.raises(TlkitError, match="Dense and Conv2D"):
+        own.WeightNormalization(keras.layers.Flatten())
+
+
+# --- LeNet-5's outputs ---
+
+
+def test_distance_is_zero_for_the_drawing_itself():
+    layer = own.DigitDistance(10)
+    codes = layer(np.zeros((1, 84), "float32")) is not None and layer.codes.numpy()
+    scores = np.asarray(layer(codes))
+    np.testing.assert_array_equal(np.diag(scores), np.zeros(10))
+    expected = -((codes[:, None] - codes[None]) ** 2).sum(-1)
+    np.testing.assert_allclose(scores, expected)
+    assert (expected[~np.eye(10, dtype=bool)] <= -4 * 6).all()  # any two digits differ in 6 pixels
+
+
+def test_drawings_are_plus_and_minus_one_and_do_not_train():
+    layer = own.DigitDistance(300)
+    layer(np.zeros((1, 84), "float32"))
+    assert len(np.unique(layer.codes.numpy(), axis=0)) == 300
+    assert set(np.unique(layer.codes.numpy())) == {-1.0, 1.0}
+    assert layer.trainable_weights == []
+
+
+def test_distance_needs_84_values():
+    with pytest.raises(ValueError, match="dense layer of 84"):
+        own.DigitDistance()(np.zeros((1, 80), "float32"))

@@ -1,0 +1,136 @@
+"""One pixel rule: formats, orientation, policies and reference values."""
+
+import io
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
+
+from tlkit import exif, pixels
+from tlkit.errors import TlkitError
+from tlkit.pixels import PixelRule
+
+BLOCKS = np.kron(
+    np.random.default_rng(0).integers(0, 255, (6, 8, 3)), np.ones((20, 20, 1))
+).astype(np.uint8)
+
+
+def encode(image: Image.Image, kind: str, **options) -> bytes:
+    out = io.BytesIO()
+    image.save(out, kind, **options)
+    return out.getvalue()
+
+
+READ_TAG = tf.function(
+    exif.orientation, input_signature=[tf.TensorSpec([], tf.string)], autograph=False
+)
+
+
+def orientation(encoded: bytes) -> int:
+    return int(READ_TAG(tf.constant(encoded)))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "GIF", "WEBP", "TIFF"])
+def test_lossless_formats_match_pillows_antialiased_resize(kind):
+    options = {"lossless": True} if kind == "WEBP" else {}
+    ours = pixels.load(encode(Image.fromarray(BLOCKS), kind, **options), PixelRule(64, "squash"))
+    theirs = np.asarray(Image.fromarray(BLOCKS).resize((64, 64), Image.Resampling.BILINEAR))
+    assert np.abs(ours.astype(int) - theirs).max() <= 1
+
+
+@pytest.mark.parametrize("tag", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_orientation_is_read_and_applied(kind, tag):
+    note = Image.Exif()
+    note[0x0112] = tag
+    options = {"lossless": True} if kind == "WEBP" else {}
+    encoded = encode(Image.fromarray(BLOCKS), kind, exif=note, **options)
+    assert orientation(encoded) == tag
+    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(encoded))).convert("RGB")
+    expected = np.asarray(upright.resize((48, 48), Image.Resampling.BILINEAR)).astype(int)
+    found = pixels.load(encoded, PixelRule(48, "squash"))
+    assert np.abs(found - expected).mean() < (2.5 if kind == "JPEG" else 0.1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.binary(max_size=200), st.sampled_from([b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF"]))
+def test_orientation_survives_any_bytes(noise, start):
+    assert 1 <= orientation(start + b"Exif\0\0" + noise) <= 8
+    assert 1 <= orientation(start + b"\xe1\x00\x20Exif\0\0II*\0\x08\0\0\0" + noise) <= 8
+
+
+def test_sixteen_bit_gray_is_scaled_not_clipped():
+    ramp = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)
+    found = pixels.load(encode(Image.fromarray(ramp), "PNG"), PixelRule(64))
+    assert np.abs(found[..., 0] - ramp / 257).max() <= 1
+
+
+def test_transparency_is_laid_over_white():
+    clear = Image.new("RGBA", (20, 20), (200, 0, 0, 0))
+    assert (pixels.load(encode(clear, "PNG"), PixelRule(20)) == 255).all()
+    assert (pixels.load(encode(clear, "PNG"), PixelRule(20, channels=4))[..., 3] == 0).all()
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA"])
+def test_png_modes_decode_to_their_gray_value(mode):
+    gray = Image.new("L", (12, 12), 255).convert(mode)
+    assert (pixels.load(encode(gray, "PNG"), PixelRule(12)) == 255).all()
+
+
+def test_cmyk_jpeg_keeps_its_color():
+    red = Image.new("RGB", (32, 32), (220, 30, 30)).convert("CMYK")
+    found = pixels.load(encode(red, "JPEG"), PixelRule(32)).reshape(-1, 3).mean(0)
+    assert found[0] > 180 and found[1] < 80
+
+
+def test_policies_keep_what_they_promise():
+    wide = np.zeros((40, 80, 3), np.uint8)
+    wide[:, 30:50] = 255
+    encoded = encode(Image.fromarray(wide), "PNG")
+    crop, pad, squash = (
+        pixels.load(encoded, PixelRule(40, way))[..., 0] for way in ("crop", "pad", "squash")
+    )
+    assert (crop[20] == 255).sum() == 20  # scale kept, sides lost
+    assert (pad[:9] == 0).all() and (pad[20] > 127).sum() == 10  # scale kept, bars added
+    assert (squash[20] > 127).sum() == 10 and (squash[0] > 127).sum() == 10  # stretched
+
+
+# Written once by hand from the definition of the antialiased triangle filter: halving a row of
+# pixels weighs four neighbours 1/8, 3/8, 3/8, 1/8; at the border the weights are renormalised.
+def test_reference_vector():
+    row = np.array([0, 8, 80, 160, 240, 8, 16, 248], np.float64)
+    image = np.repeat(np.repeat(row[None, :, None], 8, 0), 3, 2).astype(np.uint8)
+    halves = [(3 * 0 + 3 * 8 + 80) / 7, (8 + 3 * 80 + 3 * 160 + 240) / 8]
+    halves += [(160 + 3 * 240 + 3 * 8 + 16) / 8, (8 + 3 * 16 + 3 * 248) / 7]
+    found = pixels.fit_array(image, PixelRule(4))
+    np.testing.assert_array_equal(found[2, :, 1], np.round(halves))
+
+
+def test_large_jpeg_is_decoded_at_reduced_scale_without_visible_change():
+    smooth = Image.fromarray(BLOCKS).resize((1600, 1200), Image.Resampling.BICUBIC)
+    found = pixels.load(encode(smooth, "JPEG", quality=95), PixelRule(100, "squash"))
+    expected = np.asarray(smooth.resize((100, 100), Image.Resampling.BILINEAR)).astype(int)
+    assert np.abs(found - expected).mean() < 2.5
+
+
+def test_bad_rules_and_files_name_the_trouble(tmp_path):
+    with pytest.raises(TlkitError, match="Did you mean 'crop'"):
+        PixelRule(32, "corp")
+    page = tmp_path / "page.jpg"
+    page.write_text("<html>not found</html>")
+    with pytest.raises(TlkitError, match=r"page\.jpg"):
+        list(pixels.load_paths([str(page)], PixelRule(32)))
+    with pytest.raises(TlkitError, match="channels"):
+        pixels.fit_array(np.zeros((4, 4, 5)), PixelRule(4))
+
+
+def test_paths_bytes_and_arrays_agree(tmp_path):
+    path = tmp_path / "a.png"
+    Image.fromarray(BLOCKS).save(path)
+    rule = PixelRule(32)
+    loaded = [pixels.load_any(x, rule) for x in (path, path.read_bytes(), BLOCKS)]
+    np.testing.assert_array_equal(loaded[0], loaded[1])
+    np.testing.assert_array_equal(loaded[0], loaded[2])

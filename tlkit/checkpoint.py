@@ -1,0 +1,50 @@
+"""The state of an interrupted run: arrays and plain values in one file, replaced atomically."""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from tlkit import files
+from tlkit.errors import TlkitError
+
+
+def write(path: Path, facts: dict[str, Any], groups: dict[str, Sequence[np.ndarray]]) -> None:
+    """Writes JSON-able `facts` and named lists of arrays to one `.npz` file."""
+    arrays = {f"{name}/{i}": array for name, group in groups.items() for i, array in enumerate(group)}
+    text = np.frombuffer(json.dumps(facts).encode(), np.uint8)
+    with files.replacing(path) as temporary:
+        np.savez(temporary, facts=text, **arrays)
+
+
+def read(path: Path) -> tuple[dict[str, Any], dict[str, list[np.ndarray]]]:
+    """Reads what `write` wrote.
+
+    Raises:
+        TlkitError: The file is damaged; the message names it.
+    """
+    groups: dict[str, dict[int, np.ndarray]] = {}
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            facts = json.loads(archive["facts"].tobytes())
+            for key in archive.files:
+                if key != "facts":
+                    name, _, place = key.rpartition("/")
+                    groups.setdefault(name, {})[int(place)] = archive[key]
+    except (OSError, ValueError, KeyError) as error:
+        raise TlkitError(f"The checkpoint {path} is damaged ({error}); start the run anew.") from error
+    return facts, {name: [group[i] for i in range(len(group))] for name, group in groups.items()}
+
+
+def values(variables: Iterable[keras.Variable]) -> list[np.ndarray]:
+    """Returns copies of the variables' values."""
+    return [variable.numpy().copy() for variable in variables]
+
+
+def assign(variables: Iterable[keras.Variable], arrays: Sequence[np.ndarray]) -> None:
+    """Puts `arrays` back into `variables`, one to one."""
+    for variable, array in zip(variables, arrays, strict=True):
+        variable.assign(array)

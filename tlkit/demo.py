@@ -1,0 +1,94 @@
+"""The embedded default: a net learns the digits 0-4, then helps with 5-9 from few examples.
+
+Everything goes the way a user's photos go: image files in class folders, `load_images`,
+`Classifier`, `fine_tune`, report, export, and a prediction from an image file.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from tlkit import files, progress, resampling
+from tlkit.data import load_images
+from tlkit.errors import TlkitError
+from tlkit.finetune import default_phases
+from tlkit.model import Classifier
+from tlkit.pixels import PixelRule
+from tlkit.run import Run
+from tlkit.serving import Server
+
+NET = "resnet-20"
+RULE = PixelRule(32, "squash")
+NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+SHOTS = 10  # labelled training examples of each new digit
+
+
+def run_demo(out: Path, quick: bool = False) -> None:
+    """Runs the demo into the new folder `out` and prints what it finds."""
+    if out.exists():
+        raise TlkitError(f"{out} exists. Choose another folder: tlkit demo --out FOLDER")
+    source, target = out / "digits_0-4", out / "digits_5-9"
+    write_digits(source / "train", range(5), slice(0, 120))
+    write_digits(target / "train", range(5, 10), slice(0, SHOTS))
+    write_digits(target / "val", range(5, 10), slice(SHOTS, 2 * SHOTS))
+    write_digits(target / "test", range(5, 10), slice(2 * SHOTS, None))
+    progress.say("1 of 3: a small net learns the digits 0-4")
+    teacher = _train(source, NET, out / "teacher", 3 if quick else 12, "from scratch")
+    progress.say(f"2 of 3: its backbone is transferred to 5-9, {SHOTS} examples of each")
+    epochs = 4 if quick else 30
+    transfer = _train(target, teacher.folder, out / "transfer", epochs, "fine-tuned")
+    progress.say("3 of 3: the same examples and budget without transfer")
+    scratch = _train(target, NET, out / "scratch", epochs, "from scratch")
+    _compare(transfer, scratch)
+    _use(transfer, out, target)
+
+
+def write_digits(folder: Path, digits: Iterable[int], part: slice) -> None:
+    """Writes scikit-learn's 8x8 handwritten digits as PNG files, one folder for each digit.
+
+    Args:
+        part: Which of each digit's examples, in the order of the collection.
+    """
+    from sklearn.datasets import load_digits
+
+    collection = load_digits()
+    for digit in digits:
+        chosen = np.flatnonzero(collection.target == digit)[part]
+        (folder / NAMES[digit]).mkdir(parents=True, exist_ok=True)
+        for place in chosen:
+            gray = (collection.images[place] * 255 / 16).astype(np.uint8)
+            Image.fromarray(gray).resize((32, 32), Image.Resampling.BICUBIC).save(
+                folder / NAMES[digit] / f"{place:04d}.png"
+            )
+
+
+def _train(photos: Path, backbone, out: Path, epochs: int, how: str) -> Run:
+    data = load_images(photos)
+    model = Classifier(backbone, data.class_names, weights=None, size=RULE)
+    changes = {"augment": "digits", "smoothing": 0.0, "batch_size": 16}
+    phases = default_phases(model, **changes, epochs=epochs, patience=epochs)
+    return model.fine_tune(data, phases, out=out)
+
+
+def _compare(transfer: Run, scratch: Run) -> None:
+    first, second = transfer.evaluate(), scratch.evaluate()
+    print(f"\nTransferred from 0-4\n{first}\n\nFrom scratch\n{second}\n")
+    test = transfer.require_data().test
+    right = [_right(run, test) for run in (transfer, scratch)]
+    print("Transfer against scratch:", resampling.paired_difference(*right)["verdict"])
+
+
+def _right(run: Run, test) -> Sequence[bool]:
+    return run.model.predict(list(test.files)).argmax(-1) == test.labels
+
+
+def _use(run: Run, out: Path, target: Path) -> None:
+    print(f"\nReport:     {run.report()}")
+    exported = run.export(out / "saved_model")
+    difference = files.read_json(exported / "assets.extra/tlkit.json")["parity"]
+    print(f"SavedModel: {exported}, parity {difference['largest_difference']:.1g}")
+    picture = sorted((target / "test" / "seven").iterdir())[0]
+    answer = Server(exported).predict(picture)
+    print(f"Prediction: {picture} is {answer.label!r} with probability {answer.probability:.2f}")

@@ -1,0 +1,31 @@
+"""Layers that Keras lacks, registered under "tlkit": models with them load with safe_mode=True."""
+
+from tlkit.layers.activations import FanInUniform, Maxout, ScaledTanh
+from tlkit.layers.channels import PadChannels
+from tlkit.layers.ceil import CeilAveragePool2D, CeilMaxPool2D
+from tlkit.layers.local import ConstantPadding2D, LocallyConnected2D, UntiedBias
+from tlkit.layers.outer import OuterProductConv2D
+from tlkit.layers.pooling import TrainableSubsampling2D, WindowPool2D
+from tlkit.layers.rbf import DigitDistance
+from tlkit.layers.response import LocalResponseNormalization
+from tlkit.layers.sparse import SparselyConnectedConv2D
+from tlkit.layers.weightnorm import WeightNormalization
+
+__all__ = [
+    "CeilAveragePool2D",
+    "CeilMaxPool2D",
+    "ConstantPadding2D",
+    "DigitDistance",
+    "FanInUniform",
+    "LocalResponseNormalization",
+    "LocallyConnected2D",
+    "Maxout",
+    "PadChannels",
+    "OuterProductConv2D",
+    "ScaledTanh",
+    "SparselyConnectedConv2D",
+    "TrainableSubsampling2D",
+    "UntiedBias",
+    "WeightNormalization",
+    "WindowPool2D",
+]

@@ -1,0 +1,146 @@
+"""Classic networks from scratch: one file per family, one table per file, one builder for all.
+
+A family is a module of this package with `NETS` (name -> `Net`), `features(variant)` and
+`top(variant, classes)`, both yielding (layer name, row). It may have `auxiliary(variant, classes)`,
+a dict from the name of a feature row to the rows of a head that reads it while training.
+Nothing is registered: a new file is a new family.
+"""
+
+import importlib
+import pkgutil
+from types import ModuleType
+
+import keras
+
+from tlkit.errors import TlkitError, unknown
+from tlkit.nets.count import layer_rows
+from tlkit.nets.depth import deep_graphs
+from tlkit.nets.spec import Net, size_error
+
+
+def names() -> list[str]:
+    """Returns the names of all nets, sorted."""
+    return sorted(name for family in _families() for name in family.NETS)
+
+
+def info(name: str) -> Net:
+    """Returns what is published of the net. Raises `TlkitError` for an unknown name."""
+    return _find(name)[1]
+
+
+def stages(name: str) -> tuple[tuple[str, str], ...]:
+    """Returns (stage, last layer of it) in depth order; together they hold all of `features`.
+
+    One tensor crosses each boundary, so a net may be frozen, cut or cached there.
+    """
+    return info(name).stages
+
+
+def build(
+    name: str,
+    *,
+    input_shape: tuple[int, int, int] | None = None,
+    classes: int | None = None,
+    norm: str | None = None,
+    activation: str | None = None,
+    init: str | None = None,
+) -> keras.Model:
+    """Returns the net: float32 preprocessed pixels (n, height, width, channels) -> logits.
+
+    What is not given is as published. `norm`, `activation`, `init`: see `tlkit.nets.spec`.
+    Nets with auxiliary heads have one more output per head, each of logits.
+    Raises `TlkitError` for unknown names and for inputs too small for the net.
+    """
+    family, net = _find(name)
+    classes = classes or net.classes
+    rows = (*family.features(net.variant), *family.top(net.variant, classes))
+    aux = getattr(family, "auxiliary", lambda variant, classes: {})(net.variant, classes)
+    return _assemble(name, rows, aux, input_shape or net.input_shape, net.options.choose(norm, activation, init))
+
+
+def features(
+    name: str,
+    *,
+    input_shape: tuple[int, int, int] | None = None,
+    norm: str | None = None,
+    activation: str | None = None,
+    init: str | None = None,
+) -> keras.Model:
+    """Returns the net without its top: a feature map, or the last hidden vector of dense nets.
+
+    Layers have the names they have in `build`, so weights carry over by name.
+    """
+    family, net = _find(name)
+    options = net.options.choose(norm, activation, init)
+    return _assemble(name, family.features(net.variant), {}, input_shape or net.input_shape, options)
+
+
+def layer_table(net: str | keras.Model) -> list[dict]:
+    """Returns one dict per layer with weights or windows: layer, output, params, macs,
+    receptive_field, stride (both in input pixels), bytes (of the float32 output, one image)."""
+    return layer_rows(build(net, init="zeros") if isinstance(net, str) else net)
+
+
+def table() -> list[dict]:
+    """Returns one dict per net with the published numbers; builds nothing."""
+    return [_summary(name, info(name)) for name in names()]
+
+
+def _summary(name, net):
+    return {
+        "name": name,
+        "year": net.year,
+        "input": net.input_shape,
+        "params": net.params if net.total is None else net.total,
+        "trainable_params": net.params,
+        "macs": net.macs,
+        "activation_bytes": net.activation_bytes,
+        "error": net.error,
+        "source": net.source,
+    }
+
+
+def _families() -> list[ModuleType]:
+    modules = (importlib.import_module(f"{__name__}.{m.name}") for m in pkgutil.iter_modules(__path__))
+    return [module for module in modules if hasattr(module, "NETS")]
+
+
+def _find(name):
+    for family in _families():
+        if name in family.NETS:
+            return family, family.NETS[name]
+    raise unknown("net", name, names())
+
+
+def _assemble(name, rows, aux, input_shape, options):
+    inputs = x = keras.Input(input_shape, name="image")
+    heads = []
+    for row_name, row in rows:
+        x = _apply(row, x, row_name, options, (name, input_shape))
+        if row_name in aux:
+            heads.append(_chain(aux[row_name], x, options, (name, input_shape)))
+    with deep_graphs():
+        return keras.Model(inputs, [x, *heads] if heads else x, name=name.replace(".", "-"))
+
+
+def _chain(rows, x, options, where):
+    for row_name, row in rows:
+        x = _apply(row, x, row_name, options, where)
+    return x
+
+
+def _apply(row, x, row_name, options, where):
+    name, input_shape = where
+    try:
+        y = row(x, row_name, options)
+    except TlkitError:
+        raise
+    except ValueError as error:
+        raise size_error(name, row_name, input_shape, _shapes(x)) from error
+    if any(size == 0 for shape in _shapes(y) for size in shape):
+        raise size_error(name, row_name, input_shape, _shapes(x))
+    return y
+
+
+def _shapes(tensors):
+    return [tuple(tensor.shape[1:]) for tensor in keras.tree.flatten(tensors)]

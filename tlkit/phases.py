@@ -1,0 +1,96 @@
+"""Fine-tuning as data: a phase says what trains, how fast and for how long."""
+
+import dataclasses
+import math
+
+from tlkit.errors import TlkitError, unknown
+
+SCHEDULES = {
+    "constant": lambda done: 1.0,
+    "cosine": lambda done: 0.5 * (1 + math.cos(math.pi * done)),
+    "linear": lambda done: 1.0 - done,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Phase:
+    """One stretch of training with a fixed set of trainable variables.
+
+    Args:
+        name: What reports call it.
+        unfreeze: First stage that trains, with all above it; None trains the head only, `all`
+            the whole backbone.
+        epochs: Most epochs; early stopping may end it sooner.
+        rate: Learning rate of the head and of the last stage.
+        decay: Factor on the rate for each stage further down.
+        schedule: A key of `SCHEDULES`, over the phase's steps after the warm-up.
+        warmup: Share of the steps in which the rate rises linearly from near zero.
+        patience: Epochs without a better validation loss before the phase ends.
+        batch_norm: `frozen` keeps statistics and affine as they are, `train` trains both.
+        optimizer: A key of `optimizers.OPTIMIZERS`.
+        weight_decay: Decoupled decay of kernels, never of biases and norms; 0 for none.
+        loss: A key of `losses.LOSSES`.
+        smoothing: Label smoothing for the softmax loss.
+        augment: A key of `augment.POLICIES`.
+        views: Distinct views of each image; epoch e sees view e mod `views`.
+        batch_size: Images per step.
+    """
+
+    name: str
+    unfreeze: str | None = None
+    epochs: int = 10
+    rate: float = 1e-3
+    decay: float = 0.5
+    schedule: str = "cosine"
+    warmup: float = 0.1
+    patience: int = 5
+    batch_norm: str = "frozen"
+    optimizer: str = "adamw"
+    weight_decay: float = 1e-3
+    loss: str = "softmax"
+    smoothing: float = 0.1
+    augment: str = "photos"
+    views: int = 4
+    batch_size: int = 32
+
+    def __post_init__(self):
+        if self.schedule not in SCHEDULES:
+            raise unknown("schedule", self.schedule, SCHEDULES)
+        if self.batch_norm not in ("frozen", "train"):
+            raise unknown("batch_norm", self.batch_norm, ("frozen", "train"))
+        if min(self.epochs, self.views, self.batch_size, self.patience) < 1:
+            raise TlkitError(f"Phase {self.name!r}: every count must be at least 1: {self}")
+        if not 0 <= self.smoothing < 1 or (self.loss == "hinge" and self.smoothing):
+            raise TlkitError(f"Phase {self.name!r}: smoothing {self.smoothing} with {self.loss}")
+
+
+def rate_at(phase: Phase, step: int, steps: int) -> float:
+    """Returns the learning rate of step 0 <= `step` < `steps`, before the stages' factors."""
+    warm = round(phase.warmup * steps)
+    if step < warm:
+        return phase.rate * (step + 1) / (warm + 1)
+    return phase.rate * SCHEDULES[phase.schedule]((step - warm) / max(steps - warm, 1))
+
+
+def head_then_upper(stages: tuple[str, ...], upper: str | None = None) -> tuple[Phase, ...]:
+    """Returns the default: the head to convergence, then the upper stages at a tenth of its rate.
+
+    Args:
+        stages: The backbone's stages in order of depth.
+        upper: First stage of the second phase; the last two stages by default.
+    """
+    upper = upper or stages[max(len(stages) - 2, 0)]
+    return (
+        Phase("head", epochs=40, rate=1e-3, patience=6),
+        Phase("fine-tune", unfreeze=upper, epochs=12, rate=1e-4, patience=4),
+    )
+
+
+def from_scratch() -> tuple[Phase, ...]:
+    """Returns the one phase that trains a net with random weights: all of it, BatchNorm too."""
+    return (
+        Phase(
+            "from scratch", unfreeze="all", epochs=60, rate=1e-3, decay=1.0, patience=15,
+            batch_norm="train", views=60,
+        ),
+    )  # fmt: skip
