@@ -1,7 +1,6 @@
 """Runs contestants side by side: a fresh process each, in rounds, in an order that rotates."""
 
 import dataclasses
-import json
 import os
 import shutil
 import subprocess
@@ -27,7 +26,7 @@ class Setting:
     """What holds for every process of one benchmark run."""
 
     folder_of: Callable[[Work], Path]  # prepared images of a work
-    weights: str | None = None
+    weights: Callable[[Work, Path], str | None] = lambda work, folder: None
     rounds: int = 3
     timeout: float = 3600.0
 
@@ -55,6 +54,8 @@ def run(
     """Runs all of `plan` and returns one record for each process, failed ones included."""
     steps = plan(works, contestants, setting.rounds)
     folders = {work.name: setting.folder_of(work) for work in works}
+    for folder in set(folders.values()):
+        _read_once(folder)
     records = []
     for place, (number, work, row) in enumerate(steps, 1):
         record = once(row, work, folders[work.name], number, setting)
@@ -62,6 +63,13 @@ def run(
         progress.say(f"[{place}/{len(steps)}] round {number + 1}, {work.name}, {row.name}: {seen}")
         records.append(record)
     return records
+
+
+def _read_once(folder: Path) -> None:
+    """Brings the files into the system's cache, so that the first contestant is not the slowest."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.read_bytes()
 
 
 def once(
@@ -75,10 +83,11 @@ def once(
     """
     facts: dict[str, Any] = {"work": work.name, "contestant": row.name, "round": number + 1}
     facts["load"] = round(os.getloadavg()[0], 2)
+    weights = setting.weights(work, folder)
     scratch = Path(tempfile.mkdtemp(prefix="benchmark-"))
     try:
         job = Job(
-            row.module, work, str(folder), str(scratch), seed=number, weights=setting.weights,
+            row.module, work, str(folder), str(scratch), seed=number, weights=weights,
             options=row.options,
         )  # fmt: skip
         code, peak = _spawn(job, row, setting.timeout)
@@ -198,12 +207,9 @@ def machine() -> dict[str, Any]:
 def _packages() -> dict[str, str]:
     from importlib import metadata
 
-    names = "tlkit tensorflow keras numpy pillow torch timm fastai openvino simplejpeg opencv-python"
+    names = (
+        "tlkit tensorflow keras numpy pillow torch timm fastai openvino simplejpeg opencv-python"
+    )
     found = {dist.metadata["Name"].lower(): dist.version for dist in metadata.distributions()
              if dist.metadata["Name"]}  # fmt: skip
     return {name: found[name] for name in names.split() if name in found}
-
-
-def save(path: Path, value: Any) -> None:
-    """Writes JSON beside the other results, atomically."""
-    files.write_text(path, json.dumps(value, indent=1) + "\n")

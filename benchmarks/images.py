@@ -134,7 +134,8 @@ def prepare(cache: Path, work: Work, data: Path | None = None) -> Path:
     else:
         pool, test = own(data)
         counts["test"] = 10**9  # all of it: the more are judged, the narrower the interval
-    name = f"{data.name if data else 'generated'}-{work.photo[0]}-{'-'.join(map(str, counts.values()))}"
+    sizes = "-".join(map(str, (work.photo[0], *counts.values())))
+    name = f"{data.name if data else 'generated'}-{sizes}"
     folder = cache / "sets" / name
     shutil.rmtree(folder, ignore_errors=True)
     rest = {label: list(files) for label, files in pool.items()}
@@ -150,7 +151,7 @@ def prepare(cache: Path, work: Work, data: Path | None = None) -> Path:
 
 
 def _share(pool: dict[str, list[Path]], count: int) -> dict[str, list[Path]]:
-    """Takes `count` files in equal shares; the first classes get one more where it does not divide."""
+    """Takes `count` files in equal shares; the first classes get those that are left over."""
     each, more = divmod(count, len(pool))
     return {name: files[: each + (i < more)] for i, (name, files) in enumerate(pool.items())}
 

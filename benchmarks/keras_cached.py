@@ -23,7 +23,9 @@ def train(job: Job, clock: Clock) -> Callable[[list[str]], list[str]]:
     extractor = _extractor(job, base)
     sets = [_features(extractor, each) for each in (train_set, val_set)]
     clock.mark("features")
-    trials = TRIALS[: job.work.trials] if job.work.trials > 1 else ((guide.HEAD_RATE, guide.DROPOUT),)
+    trials = (
+        TRIALS[: job.work.trials] if job.work.trials > 1 else ((guide.HEAD_RATE, guide.DROPOUT),)
+    )
     best = -1.0
     for number, (rate, dropout) in enumerate(trials, 1):
         score, weights = _head(sets, len(names), rate, dropout, job.work)

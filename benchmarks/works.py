@@ -66,11 +66,11 @@ FULL = (
 )
 # The short run fits into ten minutes on two cores, and start-up weighs heavily in it.
 QUICK = (
-    Work("W0", "few images", 64, 2, 2, test=100),
-    Work("W1", "head, then fine-tuning", 120, 5, 5, test=100),
+    Work("W0", "few images", 64, 1, 1, test=100),
+    Work("W1", "head, then fine-tuning", 80, 5, 5, test=100),
     Work("W2", "the same with a large net", 64, 2, 2, test=100, **_RESNET),
-    Work("W3", "head only", 120, 20, 0, test=100),
-    Work("W4", "search of eight trials", 96, 4, 0, trials=8, test=100),
+    Work("W3", "head only", 80, 20, 0, test=100),
+    Work("W4", "search of eight trials", 48, 2, 0, trials=8, test=100),
 )
 
 # What the trials of a search differ in: learning rate and dropout.
@@ -80,16 +80,16 @@ TRIALS = tuple((rate, dropout) for rate in (3e-4, 1e-3, 3e-3, 1e-2) for dropout 
 def series(full: bool) -> dict[str, tuple[Work, ...]]:
     """Returns, for each thing that can grow, W1 at several sizes of it."""
     base = FULL[1] if full else dataclasses.replace(QUICK[1], images=100)
+    few = dataclasses.replace(base, images=100 if full else 20, test=20)  # 12 MP are slow to draw
     counts = (500, 800, 1000, 2000, 4000, 8000) if full else (40, 100, 400)
     sides = (96, 128, 160, 224) if full else (96, 160)
     photos = ((400, 300), (1024, 768), (4000, 3000)) if full else ((400, 300), (4000, 3000))
-    fewer = min(base.images, 200)
     return {
         "images": _varied(base, "images", counts),
         "fine-tune epochs": _varied(base, "tail_epochs", (1, 5, 10, 20) if full else (1, 10)),
         "head epochs": _varied(base, "head_epochs", (1, 5, 10, 20) if full else (1, 20)),
         "image size": _varied(base, "size", sides),
-        "photo size": _varied(dataclasses.replace(base, images=fewer), "photo", photos),
+        "photo size": _varied(few, "photo", photos),
     }
 
 

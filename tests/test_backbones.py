@@ -16,6 +16,7 @@ from tlkit import backbones, surgery
 from tlkit.backbone_table import TABLE
 from tlkit.errors import TlkitError
 from tlkit.preprocess import Preprocess
+from tlkit.weights import fingerprint
 
 SMALL = (
     "mobilenet mobilenet_v2 mobilenet_v3_small mobilenet_v3_large mobilenet_0.25 mobilenet_v2_0.35 "
@@ -127,21 +128,12 @@ def assert_same_stem(row, ours, theirs):
     assert_close(stem_answer(ours, layer(pixels(32))), stem_answer(theirs, pixels(32)))
 
 
+SWITCHED = [n for n, row in TABLE.items() if ("include_preprocessing", False) in row.arguments]
+FEW = ("mobilenet_v3_small", "convnext_tiny", "efficientnet_v2_b0")
+
+
 @pytest.mark.parametrize(
-    "name",
-    [
-        "mobilenet_v3_small",
-        "convnext_tiny",
-        "efficientnet_v2_b0",
-        "efficientnet_v2_s",
-        *(
-            pytest.param(n, marks=pytest.mark.large)
-            for n in TABLE
-            if dict(TABLE[n].arguments).get("include_preprocessing") is False
-            and n
-            not in "mobilenet_v3_small convnext_tiny efficientnet_v2_b0 efficientnet_v2_s".split()
-        ),
-    ],
+    "name", [*FEW, *(pytest.param(n, marks=pytest.mark.large) for n in SWITCHED if n not in FEW)]
 )
 def test_preprocessing_equals_that_inside_the_model(name):
     row = TABLE[name]
@@ -221,6 +213,10 @@ def test_four_channels_inflate_the_stem(tmp_path):
     assert four.weights.endswith(", inflated to 4 channels")
     for a, b in zip(four.net.get_weights()[1:], colour.net.get_weights()[1:], strict=True):
         np.testing.assert_array_equal(a, b)
+    four.net.save_weights(tmp_path / "four.weights.h5")
+    path = str(tmp_path / "four.weights.h5")
+    again = backbones.load("mobilenet_0.25", size=32, channels=4, weights=path)
+    assert again.weights == f"file four.weights.h5, {fingerprint(four.net.weights)}"
     x = pixels(32, channels=1)
     assert_close(run(four, np.repeat(x, 4, axis=-1)), run(colour, np.repeat(x, 3, axis=-1)))
 
@@ -373,6 +369,15 @@ def test_classic_nets_are_backbones_too(monkeypatch):
     assert backbones.load("resnet-50", weights="none", channels=1).name == "resnet-50"
 
 
+def test_classic_nets_take_files_of_three_channels_for_gray_pictures(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "tlkit.nets", fake_nets())
+    colour = backbones.load("tiny-net", weights="none")
+    colour.net.save_weights(tmp_path / "w.weights.h5")
+    gray = backbones.load("tiny-net", channels=1, weights=str(tmp_path / "w.weights.h5"))
+    x = pixels(12, 1)
+    assert_close(run(gray, x), run(colour, np.repeat(x, 3, axis=-1)))
+
+
 def test_classic_nets_have_no_imagenet_weights(monkeypatch):
     monkeypatch.setitem(sys.modules, "tlkit.nets", fake_nets())
     with pytest.raises(
@@ -401,6 +406,18 @@ def test_real_mobilenet_v2_with_and_without_top():
     for a, b in zip(notop.net.weights, top.net.weights, strict=True):
         np.testing.assert_array_equal(a.numpy(), b.numpy(), err_msg=a.path)
     assert notop.weights.split(", ")[1] == top.weights.split(", ")[1]
+
+
+@pytest.mark.weights
+def test_real_squeezenet_is_a_classic_net():
+    path = shared() / "squeezenet_v1.1_notop.weights.h5"
+    b = backbones.load("squeezenet-1.1", size=64, weights=str(path))
+    assert b.preprocess.kind == "caffe"
+    with h5py.File(path) as file:
+        for key, layer in (("conv2d", "conv1"), ("conv2d_24", "fire9_expand3")):
+            np.testing.assert_array_equal(
+                b.net.get_layer(layer).kernel, file[f"layers/{key}/vars/0"], err_msg=layer
+            )
 
 
 @pytest.mark.weights

@@ -139,6 +139,21 @@ def test_truncated_file_is_named(tmp_path, name):
         load_weights(tiny(), path)
 
 
+def test_damage_inside_an_intact_frame_is_named(tmp_path):
+    path = save(tiny(), tmp_path / "w.h5")
+    with h5py.File(path, "r+") as file:
+        del file["bn1"]
+    with pytest.raises(TlkitError, match=r"w\.h5 cannot be read as Keras weights"):
+        load_weights(tiny(), path)
+
+
+def test_keras_2_file_of_a_nested_model_gets_a_short_error(tmp_path):
+    inputs = keras.Input((8, 8, 3))
+    nested = keras.Model(inputs, layers.Flatten()(tiny()(inputs)))
+    with pytest.raises(TlkitError, match=r"the file holds 12 arrays \(\(3, 3, 3, 4\), \.\.\.\)"):
+        load_weights(tiny(), save(nested, tmp_path / "w.h5"))
+
+
 def test_a_zip_of_something_else_is_named(tmp_path):
     with zipfile.ZipFile(tmp_path / "w.keras", "w") as file:
         file.writestr("readme.txt", "hello")

@@ -7,7 +7,7 @@ listing the backbones stays quick.
 import contextlib
 import importlib
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,10 +60,11 @@ def load(
     """Returns a backbone from the table, or from `tlkit.nets`, with its weights.
 
     Args:
+        name: An exact name of either; otherwise any spelling of one in the table.
         size: Pixels per side; that of the paper if None.
         channels: Of the raw pictures. One is gray, and a backbone of the table then answers
             exactly as for the same picture as RGB. With more than three, RGB comes first, and the
-            stem is inflated (`tlkit.weights.inflate`).
+            stem is inflated (`tlkit.weights.inflate`) unless the file is for as many.
         weights: "imagenet", "none", or a file: see `tlkit.weights.load_weights`.
         seed: For random values; it has no effect on loaded ones.
 
@@ -77,15 +78,11 @@ def load(
     if row is None:
         raise unknown("backbone", name, [*TABLE, *nets.names()])
     size = size or row.size
+    # Always, so that the architecture does not depend on where the values come from.
     planes = 3 if channels == 1 else channels
-    net = _build(row, size, planes)
-    # Files are for three channels, so they are read into such a twin first.
-    twin = net if planes == 3 or _is_random(weights) else _build(row, size, 3)
-    origin = _weights().load_weights(twin, weights, official=_official(row, size), seed=seed)
-    if twin is not net:
-        values = _weights().inflate(twin.get_weights(), [v.shape for v in net.weights])
-        net.set_weights(values)
-        origin += f", inflated to {channels} channels"
+    net, origin = _filled(
+        lambda n: _build(row, size, n), planes, weights, official=_official(row, size), seed=seed
+    )
     return _backbone(
         row.name, net, (row.preprocessing, planes), row.stages, (size, channels, origin)
     )
@@ -139,8 +136,25 @@ def _weights() -> Any:
     return importlib.import_module("tlkit.weights")
 
 
-def _is_random(weights: str | None) -> bool:
-    return weights is None or str(weights) == "none"
+def _filled(
+    build: Callable[[int], Any], planes: int, weights: str | None, **more: Any
+) -> tuple[Any, str]:
+    """Returns `build(planes)` with its values, and where they came from.
+
+    Published files are for three channels. For another number, a file of that very network is
+    taken as it is; any other is read into a twin with three, whose stem is then inflated.
+    """
+    read = _weights().load_weights
+    net = build(planes)
+    if planes == 3 or weights is None or str(weights) == "none":
+        return net, read(net, weights, **more)
+    if str(weights) != "imagenet":
+        with contextlib.suppress(TlkitError):
+            return net, read(net, weights, **more)
+    twin = build(3)
+    origin = read(twin, weights, **more)
+    net.set_weights(_weights().inflate(twin.get_weights(), [v.shape for v in net.weights]))
+    return net, f"{origin}, inflated to {planes} channels"
 
 
 def _backbone(name: str, net: Any, pixels: tuple, stages: Iterable, rest: tuple) -> Backbone:
@@ -223,8 +237,11 @@ def _load_net(
         raise TlkitError(f"{name!r} comes without ImageNet weights.{hint} "
                          "Use --weights FILE or --weights none.")  # fmt: skip
     size = size or info.input_shape[0]
-    with _fresh_names():
-        net = nets.features(name, input_shape=(size, size, channels))
-    origin = _weights().load_weights(net, weights, seed=seed)
+
+    def build(planes: int) -> Any:
+        with _fresh_names():
+            return nets.features(name, input_shape=(size, size, planes))
+
+    net, origin = _filled(build, channels, weights, seed=seed)
     pixels = (info.pixels, channels)
     return _backbone(name, net, pixels, nets.stages(name), (size, channels, origin))

@@ -15,12 +15,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL
 from PIL import Image, UnidentifiedImageError
 
 from tlkit import duplicates, files
+from tlkit.duplicates import some
 from tlkit.errors import TlkitError
 from tlkit.progress import track
 from tlkit.table import ROLES, Table
@@ -60,9 +62,7 @@ class Verdict:
     bits16: bool = False
     alpha: bool = False
     gray: bool = False
-    thumb: np.ndarray = dataclasses.field(
-        default_factory=lambda: np.zeros((duplicates.THUMB, duplicates.THUMB, 3), np.uint8)
-    )
+    thumb: Any = 0  # uint8 [16, 16, 3]
 
     @property
     def ok(self) -> bool:
@@ -97,8 +97,18 @@ class Checked:
         return "\n".join([*facts(self), *(f"  warning: {line}" for line in self.warnings)])
 
     def write_quarantine(self, path: str | os.PathLike[str]) -> None:
-        """Writes the bad files as CSV with the columns file and reason."""
-        write_quarantine(self.quarantine, path)
+        """Writes the bad files as CSV with the columns file and reason.
+
+        Raises:
+            TlkitError: `path` holds something that is not such a list.
+        """
+        path = Path(path)
+        if path.exists() and path.read_bytes().splitlines()[:1] != [_HEADER.encode()]:
+            raise TlkitError(f"{path} is not a quarantine list of tlkit and is left as it is.")
+        text = io.StringIO()
+        rows = [_HEADER.split(","), *self.quarantine]
+        csv.writer(text, lineterminator="\n").writerows(rows)
+        files.write_text(path, text.getvalue())
 
 
 def check(
@@ -115,33 +125,28 @@ def check(
         TlkitError: Too many bad images, or a class of which none is left.
     """
     with warnings.catch_warnings(action="ignore"):  # what Pillow warns of becomes a verdict
-        return _check(table, max_bad, cache, workers)
+        hashes, verdicts = _examine(table, cache, workers)
+        good = np.array([verdict.ok for verdict in verdicts], bool)
+        bad = [(table.name(i), v.reason) for i, v in enumerate(verdicts) if not v.ok]
+        _refuse(table, bad, good, max_bad)
+        hashes = [h for h, v in zip(hashes, verdicts, strict=True) if v.ok]
+        verdicts = [v for v in verdicts if v.ok]
+        return _without_copies_of_test(table.select(good), hashes, verdicts, bad)
 
 
-def _check(table, max_bad, cache, workers) -> Checked:
-    hashes, verdicts = _examine(table, cache, workers)
-    good = np.array([verdict.ok for verdict in verdicts], bool)
-    bad = [(table.name(i), verdicts[i].reason) for i in np.flatnonzero(~good)]
-    _refuse(table, bad, good, max_bad)
-    table = table.select(good)
-    hashes, verdicts = ([part[i] for i in np.flatnonzero(good)] for part in (hashes, verdicts))
-    pairs = duplicates.find(
-        hashes, np.stack([v.thumb for v in verdicts]),
-        np.array([(v.width, v.height) for v in verdicts]), lambda i, side: _look(table, i, side),
-    )  # fmt: skip
+def _without_copies_of_test(table, hashes, verdicts, bad) -> Checked:
+    sizes = np.array([(v.width, v.height) for v in verdicts])
+    thumbs = np.stack([v.thumb for v in verdicts])
+    pairs = duplicates.find(hashes, thumbs, sizes, lambda i, side: _look(table, i, side))
     clusters = duplicates.clusters(len(table), pairs)
     spoiled = duplicates.of_test(table.split, clusters)
-    stay = np.array([i not in spoiled for i in range(len(table))], bool)
-    checked = Checked(
-        table.select(stay), tuple(np.array(hashes)[stay].tolist()),
-        tuple(v for v, keep in zip(verdicts, stay, strict=True) if keep), bad, clusters[stay], [],
-        [(table.name(i), f"copy of the test image {table.name(t)}") for i, t in spoiled.items()],
-    )  # fmt: skip
-    _refuse_lost_class(table, checked.table, "each of its images is also in the test split")
+    dropped = [(table.name(i), f"copy of test {table.name(t)}") for i, t in spoiled.items()]
+    stay = np.array([i for i in range(len(table)) if i not in spoiled])
+    left = table.select(stay)
+    _refuse_lost_class(table, left, "each of its images is also in the test split")
+    hashes, verdicts = (tuple(part[i] for i in stay) for part in (hashes, verdicts))
+    checked = Checked(left, hashes, verdicts, bad, clusters[stay], [], dropped)
     return dataclasses.replace(checked, warnings=_warnings(checked))
-
-
-# Decoding
 
 
 def judge(data: bytes) -> Verdict:
@@ -168,10 +173,8 @@ def judge_array(pixels: np.ndarray) -> Verdict:
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
         return Verdict("holds NaN or infinity")
     thumb = duplicates.small(duplicates.as_image(pixels), duplicates.THUMB)
-    return Verdict(
-        "", width, height, "array", str(pixels.dtype), alpha=channels == 4, gray=_is_gray(thumb),
-        thumb=thumb,
-    )  # fmt: skip
+    kind = {"format": "array", "mode": str(pixels.dtype), "alpha": channels == 4}
+    return Verdict("", width, height, gray=_is_gray(thumb), thumb=thumb, **kind)
 
 
 def looks_like(data: bytes) -> str:
@@ -197,9 +200,8 @@ def _judge_opened(image, data) -> Verdict:
     width, height = (height, width) if tag >= 5 else (width, height)
     bits16 = mode.startswith("I") or (image.format == "PNG" and data[24] == 16)
     kind = "JPEG" if image.format == "MPO" else image.format
-    return Verdict(
-        "", width, height, kind, mode, tag, frames, bits16, alpha, _is_gray(thumb), thumb
-    )
+    gray = _is_gray(thumb)
+    return Verdict("", width, height, kind, mode, tag, frames, bits16, alpha, gray, thumb)
 
 
 def _is_gray(thumb: np.ndarray) -> bool:
@@ -215,12 +217,11 @@ def _look(table: Table, i: int, side: int) -> np.ndarray:
 
 
 def _examine(table: Table, cache: bool, workers: int | None) -> tuple[list[str], list[Verdict]]:
-    """Returns content hash and verdict of every row, from the cache where it knows the content."""
+    """Returns content hash and verdict of every row."""
     kept = _Kept() if cache and table.root is not None else None
     judged: list[tuple[str, Verdict]] = []
     try:
-        look = _array_row(table) if table.root is None else _file_row(table, kept)
-        rows = _on_all_cores(look, len(table), workers)
+        rows = _on_all_cores(lambda i: _row(table, i, kept), len(table), workers)
         judged.extend(track(rows, "checking", len(table)))
     finally:  # an interrupted check is not lost
         if kept is not None:
@@ -228,25 +229,17 @@ def _examine(table: Table, cache: bool, workers: int | None) -> tuple[list[str],
     return [h for h, _ in judged], [verdict for _, verdict in judged]
 
 
-def _array_row(table: Table):
-    def row(i):
+def _row(table, i, kept) -> tuple[str, Verdict]:
+    if table.root is None:
         pixels = table.image(i)
         tail = repr((pixels.shape, pixels.dtype.str)).encode()
         return files.content_hash(pixels.tobytes() + tail), judge_array(pixels)
-
-    return row
-
-
-def _file_row(table: Table, kept: "_Kept | None"):
-    def row(i):
-        try:
-            data = table.read(i)
-        except OSError as error:
-            return "", Verdict(f"cannot be read: {error.strerror or error}")
-        name = files.content_hash(data)
-        return name, (kept and kept.get(name)) or judge(data)
-
-    return row
+    try:
+        data = table.read(i)
+    except OSError as error:
+        return "", Verdict(f"cannot be read: {error.strerror or error}")
+    name = files.content_hash(data)
+    return name, (kept and kept.get(name)) or judge(data)
 
 
 def _on_all_cores(row: Callable, count: int, workers: int | None, chunk: int = 16) -> Iterator:
@@ -261,16 +254,14 @@ def _on_all_cores(row: Callable, count: int, workers: int | None, chunk: int = 1
 
 
 class _Kept:
-    """Verdicts by content hash, in one file that is replaced as a whole.
-
-    A damaged file is worth no more than none: its verdicts are made again.
-    """
+    """Verdicts by content hash, in one file replaced as a whole; a damaged one counts as none."""
 
     ROW = np.dtype(
         [("hash", "S32"), ("reason", "S96"), ("width", "u4"), ("height", "u4"), ("format", "S8"),
          ("mode", "S8"), ("orientation", "u1"), ("frames", "u4"), ("bits16", "?"), ("alpha", "?"),
          ("gray", "?"), ("thumb", "u1", (duplicates.THUMB, duplicates.THUMB, 3))]
     )  # fmt: skip
+    FIELDS = tuple(field.name for field in dataclasses.fields(Verdict))
 
     def __init__(self):
         # Another Pillow may read what this one does not.
@@ -282,7 +273,7 @@ class _Kept:
         try:
             with np.load(self.path, allow_pickle=False) as stored:
                 rows = stored["rows"]
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        except (OSError, ValueError, KeyError, EOFError, AttributeError, zipfile.BadZipFile):
             return np.empty(0, self.ROW)
         return rows if rows.dtype == self.ROW else np.empty(0, self.ROW)
 
@@ -290,46 +281,29 @@ class _Kept:
         if name not in self.place:
             return None
         row = self.rows[self.place[name]]
-        plain = (row[field].item() for field in self.ROW.names[1:-1])
-        return Verdict(*(v.decode() if isinstance(v, bytes) else v for v in plain), row["thumb"])
+        plain = {field: row[field].item() for field in self.FIELDS[:-1]}
+        text: Any = {k: v.decode() if isinstance(v, bytes) else v for k, v in plain.items()}
+        return Verdict(**text, thumb=row["thumb"])
 
     def add(self, judged: dict[str, Verdict]):
-        new = {name: v for name, v in judged.items() if name and name not in self.place}
+        new = {h: v for h, v in judged.items() if h and h not in self.place}
         if not new:
             return
         rows = np.empty(len(new), self.ROW)
         for i, (name, verdict) in enumerate(new.items()):
-            fields = [getattr(verdict, field) for field in self.ROW.names[1:]]
+            fields = [getattr(verdict, field) for field in self.FIELDS]
             plain = (f.encode("ascii", "replace") if isinstance(f, str) else f for f in fields)
             rows[i] = (name, *plain)
         with files.replacing(self.path) as temporary:
             np.savez(temporary, rows=np.concatenate([self.rows, rows])[-_KEEP:])
 
 
-# What is said about it
-
-
-def write_quarantine(quarantine: list[tuple[str, str]], path: str | os.PathLike[str]) -> None:
-    """Writes file and reason of each bad image as CSV.
-
-    Raises:
-        TlkitError: `path` holds something that is not such a list.
-    """
-    path = Path(path)
-    if path.exists() and path.read_bytes().splitlines()[:1] != [_HEADER.encode()]:
-        raise TlkitError(f"{path} is not a quarantine list of tlkit and is left as it is.")
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([_HEADER.split(","), *quarantine])
-    files.write_text(path, text.getvalue())
-
-
 def _refuse(table, bad, good, max_bad):
     if len(bad) > max_bad * len(table):
-        shown = "; ".join(f"{name} ({reason})" for name, reason in bad[:5])
         raise TlkitError(
             f"{table.source}: {len(bad)} of {len(table)} images cannot be used, more than "
-            f"max_bad={max_bad:g} allows: {shown}{'; ...' * (len(bad) > 5)}. Mend or remove them, "
-            "or allow more with max_bad."
+            f"max_bad={max_bad:g} allows: {some([f'{name} ({why})' for name, why in bad])}. "
+            "Mend or remove them, or allow more with max_bad."
         )
     _refuse_lost_class(table, table.select(good), "none of its images can be used")
 
@@ -337,24 +311,21 @@ def _refuse(table, bad, good, max_bad):
 def _refuse_lost_class(before, after, why):
     lost = sorted(set(before.labels[_trainable(before)]) - set(after.labels[_trainable(after)]))
     if lost:
-        raise TlkitError(
-            f"{before.source}: the class {before.class_names[lost[0]]!r} is lost: {why}."
-        )
+        name = before.class_names[lost[0]]
+        raise TlkitError(f"{before.source}: the class {name!r} is lost: {why}.")
 
 
 def _warnings(checked: Checked) -> list[str]:
     table = checked.table
-    lines = [*table.notes, *_about_files(checked), *_about_copies(checked), *_about_pixels(checked)]
+    copies = duplicates.report(table, checked.clusters, checked.dropped)
+    lines = [*table.notes, *_about_files(checked), *copies, *_about_pixels(checked)]
     counts = np.bincount(table.labels[_trainable(table)], minlength=len(table.class_names))
     few = [f"{name} ({n})" for name, n in zip(table.class_names, counts, strict=True) if n < FEW]
     if few:
-        lines.append(f"Fewer than {FEW} images to train and validate on: {_some(few)}.")
+        lines.append(f"Fewer than {FEW} images to train and validate on: {some(few)}.")
     if counts.max() > SKEWED * max(counts.min(), 1):
-        most, least = (table.class_names[i] for i in (counts.argmax(), counts.argmin()))
-        lines.append(
-            f"Unbalanced: {counts.max():,} images of {most}, {counts.min():,} of {least}. "
-            "Read the balanced accuracy, or weight the classes."
-        )
+        ends = [f"{counts[i]:,} images of {table.class_names[i]}" for i in np.argsort(-counts)]
+        lines.append(f"Unbalanced: {ends[0]}, {ends[-1]}. Look at the balanced accuracy.")
     return lines
 
 
@@ -362,49 +333,25 @@ def _about_files(checked) -> Iterator[str]:
     table = checked.table
     if checked.quarantine:
         bad = [f"{name} ({reason})" for name, reason in checked.quarantine]
-        yield f"{len(bad)} images cannot be used and are left out: {_some(bad)}."
+        yield f"{len(bad)} images cannot be used and are left out: {some(bad)}."
     if table.skipped:
         kinds = [f"{n} {extension}" for extension, n in sorted(table.skipped.items())]
-        yield f"Files of other kinds are not read: {_some(kinds)}."
+        yield f"Files of other kinds are not read: {some(kinds)}."
     animated = [table.name(i) for i, v in enumerate(checked.verdicts) if v.frames > 1]
     if animated:
-        yield f"{len(animated)} images have several frames; the first counts: {_some(animated)}."
+        yield f"{len(animated)} images have several frames; the first counts: {some(animated)}."
     limit = Image.MAX_IMAGE_PIXELS or float("inf")
     huge = [table.name(i) for i, v in enumerate(checked.verdicts) if v.width * v.height > limit]
     if huge:
-        yield f"{len(huge)} images have more than {limit:,} pixels: {_some(huge)}."
-
-
-def _about_copies(checked) -> Iterator[str]:
-    if checked.dropped:
-        shown = [f"{name} ({reason})" for name, reason in checked.dropped]
-        yield f"{len(shown)} images repeat the test split and are left out: {_some(shown)}."
-    table = checked.table
-    mixed = duplicates.mixed(checked.clusters, table.labels)
-    if mixed:
-        names = np.array(table.class_names)[table.labels]
-        shown = [_pair(table, names, pair) for pair in mixed]
-        yield f"{len(mixed)} pictures have copies with different labels: {_some(shown)}."
-    if table.split is not None:
-        shown = [
-            _pair(table, table.split, pair)
-            for pair in duplicates.mixed(checked.clusters, table.split)
-        ]
-        if shown:
-            yield f"{len(shown)} pictures have copies in two splits: {_some(shown)}."
-        if table.group is not None:
-            known = np.flatnonzero((table.group != "") & (table.split != ""))
-            shared = duplicates.mixed(table.group[known], table.split[known])
-            groups = [str(table.group[known[i]]) for i, _ in shared]
-            if groups:
-                yield f"{len(groups)} groups are in two of the given splits: {_some(groups)}."
+        yield f"{len(huge)} images have more than {limit:,} pixels: {some(huge)}."
 
 
 def _about_pixels(checked) -> Iterator[str]:
     table, verdicts = checked.table, checked.verdicts
     if table.arrays is not None:
-        low, high = (f(float(f(table.image(i))) for i in range(len(table))) for f in (min, max))
-        if high <= 1 or low < 0:
+        ranges = [(table.image(i).min(), table.image(i).max()) for i in range(len(table))]
+        low, high = float(min(low for low, _ in ranges)), float(max(high for _, high in ranges))
+        if high <= 1 or low < 0 or high > 255:
             yield f"The arrays hold {low:g} to {high:g}; pixels are expected to be 0..255."
     gray = np.array([v.gray for v in verdicts], float)
     totals = np.bincount(table.labels, minlength=len(table.class_names))
@@ -418,21 +365,12 @@ def _about_pixels(checked) -> Iterator[str]:
         )
 
 
-def _pair(table, words, pair) -> str:
-    return " = ".join(f"{table.name(i)} ({words[i] or 'undecided'})" for i in pair)
-
-
 def _trainable(table) -> np.ndarray:
     return np.full(len(table), True) if table.split is None else table.split != "test"
 
 
-def _some(names: list[str], most: int = 5) -> str:
-    return ", ".join(names[:most]) + (
-        f" and {len(names) - most:,} more" if len(names) > most else ""
-    )
-
-
 def facts(checked: Checked) -> list[str]:
+    """Returns the lines of a summary, without the warnings."""
     table, verdicts = checked.table, checked.verdicts
     counts = np.bincount(table.labels, minlength=len(table.class_names))
     classes = [f"{name} {n:,}" for name, n in zip(table.class_names, counts, strict=True)]
@@ -447,15 +385,15 @@ def facts(checked: Checked) -> list[str]:
     }  # fmt: skip
     kinds = Counter(v.format for v in verdicts).most_common()
     facts = {
-        "classes": _some(classes, 12),
+        "classes": some(classes, 12),
         "size": f"{small} to {large}, median {middle}",
         "kinds": ", ".join(f"{kind} {n:,}" for kind, n in kinds),
         "of these": ", ".join(f"{n:,} {word}" for word, n in special.items() if n),
         "copies": f"{int((members - 1).sum()):,} of {(members > 1).sum():,} pictures",
-        "left out": f"{len(checked.quarantine):,} bad, {len(checked.dropped):,} copies of test images",
+        "left out": f"{len(checked.quarantine)} bad, {len(checked.dropped)} copies of test images",
     }
     if table.split is not None:
-        rows = [(role, (table.split == role).sum()) for role in (*ROLES, "")]
-        facts["given"] = ", ".join(f"{role or 'undecided'} {n:,}" for role, n in rows if n)
+        given = {role: (table.split == role).sum() for role in (*ROLES, "")}
+        facts["given"] = ", ".join(f"{r or 'undecided'} {n:,}" for r, n in given.items() if n)
     head = f"{table.source}: {len(table):,} images, {len(table.class_names)} classes"
     return [head, *(f"  {name:<9} {text}" for name, text in facts.items() if text)]

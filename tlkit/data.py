@@ -41,7 +41,7 @@ class Images:
     def __len__(self) -> int:
         return len(self.table)
 
-    @property
+    @functools.cached_property
     def files(self) -> tuple[str, ...]:
         """The path of each image, or "row 17" for arrays."""
         if self.table.root is None:
@@ -228,7 +228,8 @@ def _options(table, labels, test, val_share, test_share, max_bad, data_dir) -> d
         "arrays": table.source == "arrays",
         "labels": os.path.abspath(labels) if is_path and labels is not None else None,
         "test": os.path.abspath(test) if is_path and test is not None else None,
-        "val_share": val_share, "test_share": test_share, "max_bad": max_bad, "data_dir": data_dir,
+        "val_share": val_share, "test_share": test_share, "max_bad": max_bad,
+        "data_dir": None if data_dir is None else os.fspath(data_dir),
     }  # fmt: skip
 
 

@@ -7,19 +7,20 @@ above all in fine detail: two sunsets share their gradients, never their detail.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from PIL import Image
 
 from tlkit.progress import track
+from tlkit.table import Table
 
 THUMB = 16
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _LOOK = 64  # side of the picture that decides
 _CELL = 4  # detail is what remains after removing the mean of each 4x4 cell
 _FLAT = 3.0  # gray levels; thumbnails with less contrast carry no picture
-_BLOCK = 2048
+_BLOCK = 1 << 25  # correlations held at a time, 128 MB
 _PARTNERS = 10  # best candidates examined per image; more of them are chained to each other anyway
 
 
@@ -34,7 +35,7 @@ class Limits:
     least: int = 16  # side of the picture below which it says nothing, and ...
     smooth: float = 0.9985  # ... colour must agree this well instead
     certain: float = 0.995  # colour agreement that needs no comparison with other images; below,
-    lonely: float = 0.25  # the distance must be at most this part of that to the tenth neighbour
+    lonely: float = 0.15  # the distance must be at most this part of that to the tenth neighbour
     gain: float = 1.4  # contrast ratio
     shift: float = 40.0  # brightness, gray levels
     aspect: float = 0.03  # relative difference of width / height
@@ -100,7 +101,7 @@ def find(
     near = [
         (i, j)
         for i, j, lonely in _candidates(rows, thumbs[rows], sizes[rows], limits)
-        if same_picture(*(look(k, _side(sizes[[i, j]])) for k in (i, j)), lonely, limits)
+        if _agree(look, i, j, _side(sizes[[i, j]]), lonely, limits)
     ]
     return exact + near
 
@@ -141,17 +142,6 @@ def same_picture(
     return faint and agree > limits.smooth
 
 
-def mixed(keys: np.ndarray, values: np.ndarray) -> list[tuple[int, int]]:
-    """Returns for each key whose rows differ in value the first two rows that do."""
-    first: dict = {}
-    pairs: dict = {}
-    for i, (key, value) in enumerate(zip(keys.tolist(), values.tolist(), strict=True)):
-        j = first.setdefault(key, i)
-        if values[j] != value:
-            pairs.setdefault(key, (j, i))
-    return list(pairs.values())
-
-
 def of_test(split: np.ndarray | None, clusters: np.ndarray) -> dict[int, int]:
     """Returns row -> test row for rows outside a given test split that repeat one in it."""
     if split is None:
@@ -161,6 +151,48 @@ def of_test(split: np.ndarray | None, clusters: np.ndarray) -> dict[int, int]:
     return {i: tested[clusters[i]] for i in others if clusters[i] in tested}
 
 
+def report(table: Table, clusters: np.ndarray, dropped: list[tuple[str, str]]) -> Iterator[str]:
+    """Yields one line per kind of copy or group that the user should know of."""
+    if dropped:
+        shown = [f"{name} ({reason})" for name, reason in dropped]
+        yield f"{len(shown)} images repeat the test split and are left out: {some(shown)}."
+    names = np.array(table.class_names)[table.labels]
+    shown = _pairs(table, clusters, names)
+    if shown:
+        yield f"{len(shown)} pictures have copies with different labels: {some(shown)}."
+    if table.split is None:
+        return
+    shown = _pairs(table, clusters, table.split)
+    if shown:
+        yield f"{len(shown)} pictures have copies in two splits: {some(shown)}."
+    if table.group is not None:
+        known = table.select((table.group != "") & (table.split != ""))
+        shown = _pairs(known, known.group, known.split)
+        if shown:
+            yield f"{len(shown)} groups are in two of the given splits: {some(shown)}."
+
+
+def some(names: list[str], most: int = 5) -> str:
+    """Returns the first names and how many more there are."""
+    return ", ".join(names[:most]) + (
+        f" and {len(names) - most:,} more" if len(names) > most else ""
+    )
+
+
+def _pairs(table, keys, words) -> list[str]:
+    """Returns for each key whose rows differ in their word the first two rows that do."""
+    first: dict = {}
+    pairs: dict = {}
+    for i, key in enumerate(keys.tolist()):
+        j = first.setdefault(key, i)
+        if words[j] != words[i]:
+            pairs.setdefault(key, (j, i))
+    said = [
+        [f"{table.name(i)} ({words[i] or 'undecided'})" for i in pair] for pair in pairs.values()
+    ]
+    return [" = ".join(pair) for pair in said]
+
+
 def _candidates(rows, thumbs, sizes, limits):
     """Yields pairs of `rows` whose thumbnails and aspect ratios agree, and if they are lonely."""
     gray = (thumbs @ _LUMA).reshape(len(thumbs), -1)
@@ -168,9 +200,9 @@ def _candidates(rows, thumbs, sizes, limits):
     norm = np.linalg.norm(gray, axis=1)
     lively = np.flatnonzero(norm > _FLAT * THUMB)
     rows, unit, sizes = rows[lively], gray[lively] / norm[lively, None], sizes[lively]
-    starts = range(0, len(rows), _BLOCK)
-    for start in track(starts, "comparing") if len(starts) > 4 else starts:
-        close = unit[start : start + _BLOCK] @ unit[start:].T
+    step = max(1, _BLOCK // max(1, len(rows)))
+    for start in track(range(0, len(rows), step), "comparing"):
+        close = unit[start : start + step] @ unit[start:].T
         i, j = np.nonzero(close > limits.thumb)
         fits = (i < j) & _same_aspect(sizes[start + i], sizes[start + j], limits)
         i, j, near = _best(i[fits], j[fits], close)
@@ -192,11 +224,15 @@ def _crowd(unit, i, j) -> np.ndarray:
     ends, place = np.unique(np.concatenate([i, j]), return_inverse=True)
     rank = max(1, min(_PARTNERS, (len(unit) - 1) // 2))  # rank 0 is the image itself
     tenth = np.ones(len(ends), np.float32)
-    for start in range(0, len(ends), _BLOCK):
-        part = -(unit[ends[start : start + _BLOCK]] @ unit.T)
-        if part.shape[1] > 1:
-            tenth[start : start + _BLOCK] = -np.partition(part, rank, axis=1)[:, rank]
+    step = max(1, _BLOCK // max(1, len(unit)))
+    for start in range(0, len(ends), step):
+        far = 1 - unit[ends[start : start + step]] @ unit.T
+        tenth[start : start + step] = 1 - np.partition(far, rank, axis=1)[:, rank]
     return tenth[place].reshape(2, -1).max(0)
+
+
+def _agree(look, i, j, side, lonely, limits) -> bool:
+    return same_picture(look(i, side), look(j, side), lonely, limits)
 
 
 def _same_aspect(one, two, limits) -> np.ndarray:

@@ -62,8 +62,17 @@ def fine_tune(
     return _Session(run, callbacks, store).finish()
 
 
-def resume(folder: str | Path, callbacks: Sequence[Any] = (), store: Store | None = None) -> Run:
+def resume(
+    folder: str | Path,
+    *,
+    source: Any = None,
+    callbacks: Sequence[Any] = (),
+    store: Store | None = None,
+) -> Run:
     """Continues an interrupted run; ends bit-equal to one that was never interrupted.
+
+    Args:
+        source: The arrays the run was given, or where a folder of images has moved to.
 
     Raises:
         TlkitError: The folder holds no run, or its images have changed since.
@@ -71,7 +80,7 @@ def resume(folder: str | Path, callbacks: Sequence[Any] = (), store: Store | Non
     run = Run.open(folder)
     if run.finished:
         raise TlkitError(f"{folder} is finished: there is nothing to resume.")
-    run.require_data()
+    run.require_data(source)
     return _Session(run, callbacks, store).finish()
 
 
@@ -239,41 +248,54 @@ class _Session:
 
     def _save(self, number: int, epoch: int, trainee):
         """Writes all that the next epoch depends on."""
-        paths = [v.path for v in self.model.variables]
         places = {id(v): i for i, v in enumerate(self.model.variables)}
         facts = {
             "phase": number,
             "epoch": epoch,
             "best": dataclasses.asdict(self.best),
             "kept": [places[key] for key in self.kept],
-            "variables": files.combined_hash(paths),
+            "variables": _layout(self.model),
             "audit": self.audit_state,
             "history": self.run.history,
             "records": self.run.records,
             "stopped": self.run.stopped,
         }
         groups = {"kept": [value for _, value in self.kept.values()]}
+        groups["random"] = checkpoint.values(_random_states(self.model))
         if trainee is not None:
             groups["moving"] = checkpoint.values(trainee.moving)
             groups["optimizer"] = checkpoint.values(trainee.optimizer.variables)
         checkpoint.write(self.run.checkpoint, facts, groups)
 
     def _restore(self):
-        """Takes up the checkpoint, if the run has one."""
+        """Takes up the checkpoint; a run without one gets its first, for dropout's random states."""
         if not self.run.checkpoint.exists():
+            self._save(0, 0, None)
             return
         facts, self.arrays = checkpoint.read(self.run.checkpoint)
         variables = self.model.variables
-        if facts["variables"] != files.combined_hash([v.path for v in variables]):
+        if facts["variables"] != _layout(self.model):
             raise TlkitError(f"{self.run.checkpoint} belongs to another network.")
         self.first_phase, self.first_epoch = facts["phase"], facts["epoch"]
         self.best = _Best(**facts["best"])
         self.audit_state = facts["audit"]
         self.run.history, self.run.records = facts["history"], facts["records"]
         self.run.stopped = facts["stopped"]
+        checkpoint.assign(_random_states(self.model), self.arrays.get("random", []))
         for place, value in zip(facts["kept"], self.arrays.get("kept", []), strict=True):
             self.kept[id(variables[place])] = (variables[place], value)
         self._put_back()
+
+
+def _random_states(model: Classifier) -> list[Any]:
+    """Returns the state of every random layer; `.keras` files do not hold them."""
+    weights = {id(variable) for variable in model.keras_model.weights}
+    return [variable for variable in model.variables if id(variable) not in weights]
+
+
+def _layout(model: Classifier) -> str:
+    """Returns a digest of the variables' names and shapes; paths hold counters of the process."""
+    return files.combined_hash([(v.name, list(v.shape)) for v in model.variables])
 
 
 def _log_loss(logits: np.ndarray, labels: np.ndarray) -> float:

@@ -1,68 +1,70 @@
 """A network with frozen normalization, run with each BatchNorm inside its convolution's kernel.
 
-In inference mode `norm(conv(x))` is one convolution with the kernel `w * k` and a bias, where
-`k = gamma / sqrt(variance + epsilon)` per output channel (Jacob et al. 2018, section 3.2). The
-product is taken in the graph, in every step, from the Keras variables themselves: nothing is copied
-and gradients reach the kernel, and gamma and beta where they are trained.
+In inference mode `norm(conv(x))` is one convolution with the kernel `kernel * k` and a bias, where
+k = gamma / sqrt(variance + epsilon) for each output channel (Jacob et al. 2018, section 3.2). The
+product is taken in every step from the Keras variables themselves: nothing is copied, and
+gradients reach the kernel.
 """
 
 import collections
 import dataclasses
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import keras
 import tensorflow as tf
 
-from tlkit.surgery import _nodes as nodes
+from tlkit import surgery
+from tlkit.errors import unknown
 
 PRECISIONS = ("float32", "bfloat16")
-_CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Unit:
-    """A convolution with what is computed together with it.
+    """A layer with a kernel, run together with what stands next to it.
 
     Attributes:
-        norm: The BatchNormalization that follows it, or None.
-        stride: Step between the positions it looks at.
-        pad: The ((top, bottom), (left, right)) of the ZeroPadding2D before it, or None.
-        half: Whether the products are taken in bfloat16; sums stay float32.
+        layer: A layer of one of `_KINDS`.
+        norm: The BatchNormalization behind it, or None.
+        strides: Steps between the places it looks at.
+        padding: "SAME" or "VALID".
+        half: Take products in bfloat16. Their sums leave as float32.
     """
 
     layer: keras.layers.Layer
     norm: keras.layers.BatchNormalization | None
-    stride: tuple[int, int]
-    pad: tuple | None
+    strides: tuple[int, int]
+    padding: str
     half: bool
 
     def __call__(self, x):
-        kernel, bias = _kernel_and_bias(self.layer, self.norm)
-        y = _pick(self)(self, x, kernel)
+        name, product = _KINDS[type(self.layer)]
+        kernel, bias = _kernel_and_bias(self, tf.convert_to_tensor(getattr(self.layer, name)))
+        y = product(self, x, kernel)
         y = y if bias is None else y + bias
         return y if self.norm else self.layer.activation(y)
 
 
 def fold(part: keras.Model, *, precision: str = "float32", thinned: bool = False) -> Callable:
-    """Returns `run(x, training=False)`, which equals `part(x, training=False)` to rounding.
+    """Returns `run(x, training=False)`, equal to `part(x, training=False)` but for rounding.
 
-    Convolutions of 1x1 are run as matrix products. Layers of other kinds are called as they are,
-    in inference mode. With `training=True` it is `part` itself that runs, since live statistics
-    cannot be folded. Call it inside a `tf.function`.
+    For use inside a `tf.function`, with float32 `x`. Layers of unknown kinds are called as they
+    are, in inference mode. With `training=True` it is `part` itself that runs, since statistics
+    that move cannot be folded. Where `obstacle(part)` says something, `part` is returned.
 
     Args:
-        part: A functional model with one input and one output, float32 both.
-        precision: `bfloat16` multiplies in bfloat16 (relative error about 2**-8) and keeps the
-            variables, sums and everything between convolutions float32. Depthwise kernels stay
-            float32: bfloat16 would slow them down.
-        thinned: The rows given are `x[:, ::2, ::2]`; only where `thinning(part)` is 2.
-
-    Returns `part` itself where `obstacle(part)` names a reason.
+        part: A functional model with one input and one output.
+        precision: `bfloat16` multiplies in bfloat16 (a relative error of 2**-8 per factor) and
+            leaves variables, sums and all between the layers float32. Depthwise products stay
+            float32, as bfloat16 would slow them down.
+        thinned: The rows that come are `x[:, ::2, ::2]`; only where `thinning(part)` is 2.
     """
+    if precision not in PRECISIONS:
+        raise unknown("precision", precision, PRECISIONS)
     if obstacle(part):
         return part
-    calls = _calls(part, precision == "bfloat16", thinned)
+    calls = _calls(part, precision, thinned)
 
     def run(x, training=False):
         if training:
@@ -73,143 +75,191 @@ def fold(part: keras.Model, *, precision: str = "float32", thinned: bool = False
 
 
 def obstacle(part: keras.Model) -> str:
-    """Says why `part` is not folded, or returns an empty text."""
-    if not hasattr(part, "_run_through_graph"):
+    """Says why `part` cannot be folded; empty if it can."""
+    if not _is_functional(part):
         return f"{part.name} is not a functional model"
-    for layer in part._flatten_layers(include_self=False):
-        if isinstance(layer, (*_CONVOLUTIONS, keras.layers.BatchNormalization)):
-            rules = [key for key in vars(layer) if key.endswith(("_regularizer", "_constraint"))]
-            held = [key for key in rules if getattr(layer, key) is not None]
-            if held:
-                return f"{layer.name} has a {held[0]}"
-            if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable:
-                return f"{layer.name} is trainable"
+    for layer in _layers(part):
+        rules = (key for key in vars(layer) if key.endswith(("_regularizer", "_constraint")))
+        if held := [key for key in rules if getattr(layer, key) is not None]:
+            return f"{layer.name} has a {held[0]}"
+        if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable:
+            return f"{layer.name} is trainable"
     return ""
 
 
 def thinning(part: keras.Model) -> int:
-    """Returns 2 where `part` reads only every second pixel of its input, both ways, else 1.
+    """Returns 2 if `part` reads only every second pixel of its input, both ways, else 1.
 
-    ResNet v1 enters a stage by two 1x1 convolutions of stride 2: three quarters of the rows
-    cached at such a boundary are never looked at.
+    ResNet v1 enters a stage by two 1x1 convolutions of stride 2: three quarters of what is cached
+    at such a boundary is never looked at.
     """
     readers = _readers(part)[id(part.inputs[0])]
-    skipping = [_is_pointwise(op) and tuple(op.strides) == (2, 2) for op in readers]
+    skipping = [_is_pointwise(op) and op.strides == (2, 2) for op in readers]
     return 2 if skipping and all(skipping) else 1
 
 
-def _calls(part: keras.Model, half: bool, thinned: bool) -> dict[int, Callable]:
-    """Returns what to call for every operation of `part`."""
+def _calls(part, precision, thinned) -> dict[int, Callable]:
+    """Returns what to call in place of every operation of `part`."""
     readers = _readers(part)
-    makers = {id(t): node.operation for node in nodes(part) for t in node.output_tensors}
-    uses = collections.Counter(id(node.operation) for node in nodes(part))
-    calls = {id(op): _plain(op, half) for op in part.operations}
-    for node in nodes(part):
+    makers = {id(t): node for node in surgery._nodes(part) for t in node.output_tensors}
+    uses = collections.Counter(id(node.operation) for node in surgery._nodes(part))
+    alone = {
+        id(t): readers[id(t)][0]
+        for node in surgery._nodes(part)
+        for t in node.output_tensors
+        if [uses[id(op)] for op in readers[id(t)]] == [1]
+        and not any(t is output for output in part.outputs)
+    }  # tensors that one operation reads, which is called once: both may become one
+    calls = {id(op): _plain(op, precision) for op in part.operations}
+    for node in makers.values():
         layer = node.operation
-        if not _is_foldable(layer) or uses[id(layer)] > 1:
+        if uses[id(layer)] > 1 or not _is_known(layer):
             continue
-        norm = _norm_after(node, readers, uses, part)
+        norm = alone.get(id(node.output_tensors[0]))
+        norm = norm if _absorbs(layer, norm) else None
         entrance = thinned and node.input_tensors[0] is part.inputs[0]
-        stride = (1, 1) if entrance else tuple(layer.strides)
-        calls[id(layer)] = _Unit(layer, norm, stride, None, half)
-        if norm:
-            calls[id(norm)] = _same
-    del makers
+        strides = (1, 1) if entrance else getattr(layer, "strides", (1, 1))
+        before = makers.get(id(node.input_tensors[0]))
+        pad = before and alone.get(id(node.input_tensors[0])) and _is_same_padding(before, layer)
+        padding = "SAME" if pad else getattr(layer, "padding", "same").upper()
+        calls[id(layer)] = _Unit(layer, norm, strides, padding, precision == "bfloat16")
+        calls |= {id(done): _passed for done in (norm, before.operation if pad else None) if done}
     return calls
 
 
-def _readers(part: keras.Model) -> dict[int, list[keras.Operation]]:
+def _readers(part) -> dict[int, list[keras.Operation]]:
     """Returns the operations that read each tensor, by the tensor's id."""
     readers = collections.defaultdict(list)
-    for node in nodes(part):
+    for node in surgery._nodes(part):
         for tensor in node.input_tensors:
             readers[id(tensor)].append(node.operation)
     return readers
 
 
-def _norm_after(node, readers, uses, part) -> keras.layers.BatchNormalization | None:
-    """Returns the BatchNormalization that alone reads this convolution, if there is one."""
-    (tensor,) = node.output_tensors
-    after = readers[id(tensor)]
-    if len(after) != 1 or any(tensor is output for output in part.outputs):
-        return None
-    norm, linear = after[0], node.operation.activation is keras.activations.linear
-    fits = type(norm) is keras.layers.BatchNormalization and norm.axis in (-1, 3)
-    return norm if linear and fits and uses[id(norm)] == 1 and _is_float32(norm) else None
+def _layers(part) -> Iterator[keras.layers.Layer]:
+    """Yields every layer that folding touches, those of inner models too."""
+    for operation in part.operations:
+        if _is_functional(operation):
+            yield from _layers(operation)
+        elif isinstance(operation, (*_KINDS, keras.layers.BatchNormalization)):
+            yield operation
 
 
-def _is_foldable(layer) -> bool:
+def _is_functional(operation) -> bool:
+    """`_run_through_graph` is how Keras itself runs such a model; a test guards the name."""
+    return isinstance(operation, keras.Model) and hasattr(operation, "_run_through_graph")
+
+
+def _is_known(layer) -> bool:
     """Exact types only: a subclass may compute something else."""
-    return (
-        type(layer) in _CONVOLUTIONS
-        and _is_float32(layer)
-        and layer.data_format == "channels_last"
+    if type(layer) not in _KINDS or layer.dtype_policy.name != "float32":
+        return False
+    return type(layer) is keras.layers.Dense or (
+        layer.data_format == "channels_last"
         and layer.padding in ("same", "valid")
         and layer.strides[0] == layer.strides[1]
         and getattr(layer, "groups", 1) == 1
     )
 
 
-def _is_float32(layer) -> bool:
-    return layer.dtype_policy.name == "float32"
-
-
 def _is_pointwise(layer) -> bool:
-    return type(layer) is keras.layers.Conv2D and _is_foldable(layer) and layer.kernel_size == (1, 1)
+    return type(layer) is keras.layers.Conv2D and _is_known(layer) and layer.kernel_size == (1, 1)
 
 
-def _plain(operation, half: bool) -> Callable:
+def _absorbs(layer, norm) -> bool:
+    """Says whether `norm`, the only reader of `layer`, can go into its kernel."""
+    return (
+        type(norm) is keras.layers.BatchNormalization
+        and norm.axis in (-1, len(layer.output.shape) - 1)
+        and norm.dtype_policy.name == "float32"
+        and layer.activation is keras.activations.linear
+    )
+
+
+def _is_same_padding(node, layer) -> bool:
+    """Says whether a ZeroPadding2D adds just what TensorFlow's SAME would, as MobileNet's does."""
+    pad = node.operation
+    if type(pad) is not keras.layers.ZeroPadding2D or getattr(layer, "padding", "") != "valid":
+        return False
+    return pad.data_format == "channels_last" and all(
+        size is not None and given == _same_padding(size, kernel, step, dilation)
+        for size, kernel, step, dilation, given in zip(
+            node.input_tensors[0].shape[1:3], layer.kernel_size, layer.strides,
+            layer.dilation_rate, pad.padding, strict=True,
+        )
+    )  # fmt: skip
+
+
+def _same_padding(size, kernel, step, dilation) -> tuple[int, int]:
+    total = max((-(-size // step) - 1) * step + (kernel - 1) * dilation + 1 - size, 0)
+    return total // 2, total - total // 2
+
+
+def _plain(operation, precision) -> Callable:
     """Returns the operation itself, in inference mode where it knows modes."""
-    if isinstance(operation, keras.Model) and hasattr(operation, "_run_through_graph"):
-        return fold(operation, precision=PRECISIONS[half])
+    if _is_functional(operation):
+        return fold(operation, precision=precision)
     if "training" not in inspect.signature(operation.call).parameters:
         return operation
     return lambda *args, **kwargs: operation(*args, **{**kwargs, "training": False})
 
 
-def _same(x, **_):
+def _passed(x, **_):
     return x
 
 
-def _kernel_and_bias(layer, norm):
-    """Returns the layer's kernel with the normalization's factor in it, and the bias that is due."""
-    kernel = tf.convert_to_tensor(layer.kernel)
+def _kernel_and_bias(unit, kernel):
+    """Returns the kernel with the normalization's factor in it, and the bias that is due."""
+    layer, norm = unit.layer, unit.norm
     bias = tf.convert_to_tensor(layer.bias) if layer.use_bias else None
     if norm is None:
         return kernel, bias
     factor = tf.math.rsqrt(norm.moving_variance + norm.epsilon)
     factor = factor * norm.gamma if norm.scale else factor
-    mean = tf.convert_to_tensor(norm.moving_mean)
-    shift = ((0.0 if bias is None else bias) - mean) * factor
+    shift = ((0.0 if bias is None else bias) - norm.moving_mean) * factor
     shift = shift + norm.beta if norm.center else shift
-    if isinstance(layer, keras.layers.DepthwiseConv2D):
+    if type(layer) is keras.layers.DepthwiseConv2D:
         factor = tf.reshape(factor, kernel.shape[2:])
     return kernel * factor, shift
 
 
-def _pick(unit: _Unit) -> Callable:
-    if isinstance(unit.layer, keras.layers.DepthwiseConv2D):
-        return _depthwise
-    return _matmul if _is_pointwise(unit.layer) else _conv
-
-
-def _depthwise(unit, x, kernel):
-    return tf.nn.depthwise_conv2d(x, kernel, strides=(1, *unit.stride, 1), padding=unit.layer.padding.upper(), dilations=unit.layer.dilation_rate)
-
-
 def _conv(unit, x, kernel):
-    if unit.half:
-        x, kernel = tf.cast(x, tf.bfloat16), tf.cast(kernel, tf.bfloat16)
-    y = tf.nn.conv2d(x, kernel, unit.stride, unit.layer.padding.upper(), dilations=unit.layer.dilation_rate)
-    return tf.cast(y, tf.float32)
+    """A 1x1 convolution is a matrix product, whose gradient is much quicker as one."""
+    if unit.layer.kernel_size == (1, 1):
+        step = unit.strides[0]
+        return _matmul(unit, x if step == 1 else x[:, ::step, ::step], kernel)
+    product = tf.nn.conv2d(
+        *_factors(unit, x, kernel), unit.strides, unit.padding, dilations=unit.layer.dilation_rate
+    )
+    return tf.cast(product, tf.float32)
 
 
 def _matmul(unit, x, kernel):
-    if unit.stride != (1, 1):
-        x = x[:, :: unit.stride[0], :: unit.stride[1]]
-    shape = tf.shape(x)
-    rows, matrix = tf.reshape(x, (-1, kernel.shape[2])), kernel[0, 0]
-    if unit.half:
-        rows, matrix = tf.cast(rows, tf.bfloat16), tf.cast(matrix, tf.bfloat16)
-    y = tf.cast(tf.matmul(rows, matrix), tf.float32)
-    return tf.reshape(y, tf.concat([shape[:3], [kernel.shape[3]]], 0))
+    inputs, outputs = kernel.shape[-2:]
+    rows, matrix = tf.reshape(x, (-1, inputs)), tf.reshape(kernel, (inputs, outputs))
+    product = tf.cast(tf.matmul(*_factors(unit, rows, matrix)), tf.float32)
+    return tf.reshape(product, tf.concat([tf.shape(x)[:-1], [outputs]], 0))
+
+
+def _depthwise(unit, x, kernel):
+    steps = (1, *unit.strides, 1)
+    dilations = unit.layer.dilation_rate
+    return tf.nn.depthwise_conv2d(x, kernel, steps, unit.padding, dilations=dilations)
+
+
+def _separable(unit, x, kernel):
+    depthwise = tf.convert_to_tensor(unit.layer.depthwise_kernel)
+    return _matmul(unit, _depthwise(unit, x, depthwise), kernel)
+
+
+def _factors(unit, x, kernel):
+    return [tf.cast(value, tf.bfloat16 if unit.half else tf.float32) for value in (x, kernel)]
+
+
+# Name of the kernel whose last axes the normalization scales, and the product with it.
+_KINDS = {
+    keras.layers.Conv2D: ("kernel", _conv),
+    keras.layers.DepthwiseConv2D: ("kernel", _depthwise),
+    keras.layers.SeparableConv2D: ("pointwise_kernel", _separable),
+    keras.layers.Dense: ("kernel", _matmul),
+}

@@ -94,3 +94,8 @@ def from_scratch() -> tuple[Phase, ...]:
             batch_norm="train", views=60,
         ),
     )  # fmt: skip
+
+
+def quick(phase: Phase) -> Phase:
+    """Returns the phase cut down to a smoke test: one epoch, one view."""
+    return dataclasses.replace(phase, epochs=1, views=1)

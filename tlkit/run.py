@@ -89,10 +89,10 @@ class Run:
         """The file that an interrupted run goes on from."""
         return self.folder / "checkpoint.npz"
 
-    def require_data(self) -> Data:
-        """Loads the run's images and refuses them if they have changed since."""
+    def require_data(self, source: Any = None) -> Data:
+        """Loads the run's images, from `source` if given, and refuses them if they changed."""
         if self.data is None:
-            self.data = Data.from_manifest(self.folder / "manifest.json")
+            self.data = Data.from_manifest(self.folder / "manifest.json", source)
         return self.data
 
     def say(self, line: str) -> None:

@@ -7,6 +7,7 @@ which the gate (`checks`) reads next.
 import csv
 import dataclasses
 import difflib
+import functools
 import importlib.util
 import itertools
 import os
@@ -23,10 +24,10 @@ from tlkit.errors import TlkitError, unknown
 READABLE = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 ROLES = ("train", "val", "test")
 ROLE_NAMES = {
-    **{"train": "train", "training": "train"},
-    **{"val": "val", "valid": "val", "validation": "val", "dev": "val"},
-    **{"test": "test", "testing": "test"},
-}
+    **dict.fromkeys(("train", "training"), "train"), **dict.fromkeys(("test", "testing"), "test"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
+}  # fmt: skip
+_NO_TFDS = "For TensorFlow Datasets: pip install 'tlkit[tfds]'."
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -84,13 +85,9 @@ class Table:
         """Returns the table of `rows`, a bool mask or indices; arrays are shared, not copied."""
         rows = np.asarray(rows)
         rows = np.flatnonzero(rows) if rows.dtype == bool else rows.astype(np.int64)
-        return dataclasses.replace(
-            self,
-            items=tuple(self.items[i] for i in rows),
-            labels=self.labels[rows],
-            split=None if self.split is None else self.split[rows],
-            group=None if self.group is None else self.group[rows],
-        )
+        columns = {name: getattr(self, name) for name in ("labels", "split", "group")}
+        chosen: Any = {name: None if c is None else c[rows] for name, c in columns.items()}
+        return dataclasses.replace(self, items=tuple(self.items[i] for i in rows), **chosen)
 
 
 def read_source(
@@ -108,8 +105,7 @@ def read_source(
             and test; a CSV file with the columns path and label, and perhaps split and group;
             `(x, y)` or `(x, y, class_names)` arrays; or the name of a TensorFlow Dataset, with
             or without `tfds:` before it.
-        labels: For an array `source`: its labels. For a folder: a CSV file whose paths are
-            relative to that folder.
+        labels: For an array `source`: its labels. For a folder: a CSV file with paths in it.
         test: A further source of the same kinds that is the test split.
         data_dir: Where TensorFlow Datasets keeps its files.
         least: The smallest number of classes that makes sense.
@@ -121,10 +117,8 @@ def read_source(
     if test is not None:
         table = _with_test(table, _read(test, None, data_dir))
     if len(table.class_names) < least:
-        raise TlkitError(
-            f"{table.source} holds only one class ({table.class_names[0]!r}); a classifier needs "
-            "at least two." + _nested_hint(table)
-        )
+        only = f"{table.source} holds only one class, {table.class_names[0]!r}"
+        raise TlkitError(f"{only}; a classifier needs at least two.{_nested_hint(table)}")
     return table
 
 
@@ -134,11 +128,9 @@ def relabel(table: Table, class_names: Sequence[str]) -> Table:
     Raises:
         TlkitError: `table` has a class that is not in `class_names`.
     """
-    place = {name: i for i, name in enumerate(class_names)}
-    for name in table.class_names:
-        if name not in place:
-            raise TlkitError(f"{table.source}: {unknown('class', name, class_names)}")
-    order = np.array([place[name] for name in table.class_names], np.int64)
+    if strange := sorted(set(table.class_names) - set(class_names)):
+        raise TlkitError(f"{table.source}: {unknown('class', strange[0], class_names)}")
+    order = np.array([list(class_names).index(name) for name in table.class_names], np.int64)
     return dataclasses.replace(table, labels=order[table.labels], class_names=tuple(class_names))
 
 
@@ -150,10 +142,7 @@ def _read(source, labels, data_dir) -> Table:
     if labels is not None:
         source = (source, labels)
     if not isinstance(source, tuple | list) or len(source) not in (2, 3):
-        raise TlkitError(
-            f"Cannot read images from a {type(source).__name__}: give a folder, a CSV file, "
-            "(x, y) arrays or a TensorFlow Datasets name."
-        )
+        raise TlkitError(f"Cannot read {type(source)}: give a folder, CSV file or (x, y) arrays.")
     return from_arrays(*source)
 
 
@@ -176,15 +165,8 @@ def _no_such(path: Path, source: str) -> TlkitError:
     beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
     near = difflib.get_close_matches(path.name, beside, n=3, cutoff=0.5)
     hint = f" Did you mean {' or '.join(repr(str(path.parent / n)) for n in near)}?" if near else ""
-    tfds = (
-        ""
-        if importlib.util.find_spec("tensorflow_datasets")
-        else (" (Names of TensorFlow Datasets need: pip install 'tlkit[tfds]'.)")
-    )
-    return TlkitError(f"No folder, CSV file or data set called {source!r}.{hint}{tfds}")
-
-
-# Folders
+    extra = "" if importlib.util.find_spec("tensorflow_datasets") else _NO_TFDS
+    return TlkitError(f"No folder, CSV file or data set called {source!r}.{hint} {extra}".strip())
 
 
 def _folder(root: Path, source: str) -> Table:
@@ -214,10 +196,8 @@ def _classes(root: Path, folder: Path, source: str) -> Table:
     if not any(files.values()):
         raise TlkitError(_nothing(source, loose, skipped))
     if empty := [name for name in names if not files[name]]:
-        raise TlkitError(
-            f"{source}: no readable images in the class folder{'s' * (len(empty) > 1)} "
-            f"{', '.join(map(repr, empty))}. Remove it, or fill it."
-        )
+        listed = ", ".join(map(repr, empty))
+        raise TlkitError(f"{source}: no readable image in the class folder {listed}.")
     rows = [(_relative(path, root), i) for i, name in enumerate(names) for path in files[name]]
     note = f"{len(loose)} images lie directly in {source}, in no class folder, and are not read."
     items, labels = zip(*sorted(rows), strict=True)
@@ -229,10 +209,8 @@ def _classes(root: Path, folder: Path, source: str) -> Table:
 
 def _nothing(source, loose, skipped) -> str:
     if loose:
-        return (
-            f"{len(loose)} images lie directly in {source}, none in class folders: put them in "
-            "one folder per class, or give a CSV file with the columns path and label."
-        )
+        found = f"{len(loose)} images lie directly in {source}, none in class folders"
+        return f"{found}: use one folder per class, or a CSV file with the columns path and label."
     found = ", ".join(f"{n} {extension}" for extension, n in sorted(skipped.items()))
     found = f"only {found}" if found else "no files in folders"
     return f"No images in {source}: {found}. Readable: {' '.join(READABLE)}, one folder per class."
@@ -260,8 +238,7 @@ def _images(folder: Path, skipped: Counter, deep: bool = True) -> Iterator[str]:
         folders[:] = [name for name in folders if deep and not _hidden(name)]
         for name in names:
             if not _hidden(name):
-                extension = os.path.splitext(name)[1].lower()
-                if extension in READABLE:
+                if (extension := os.path.splitext(name)[1].lower()) in READABLE:
                     yield os.path.join(here, name)
                 else:
                     skipped[extension or "no extension"] += 1
@@ -269,9 +246,6 @@ def _images(folder: Path, skipped: Counter, deep: bool = True) -> Iterator[str]:
 
 def _relative(path: str | Path, root: Path) -> str:
     return os.path.relpath(path, root).replace(os.sep, "/")
-
-
-# CSV files
 
 
 def _csv(path: Path, root: Path, source: str) -> Table:
@@ -286,10 +260,10 @@ def _csv(path: Path, root: Path, source: str) -> Table:
         raise TlkitError(f"{path} names {twice[0]} twice. Give each image one line.")
     names, labels = np.unique([row["label"] for row in rows], return_inverse=True)
     column = {key: np.array([row[key] for row in rows]) for key in ("split", "group")}
+    given: Any = {key: value for key, value in column.items() if (value != "").any()}
     return Table(
         source, root, tuple(row["path"] for row in rows), labels.astype(np.int64),
-        tuple(map(str, names)), skipped=dict(skipped),
-        **{key: value if value.astype(bool).any() else None for key, value in column.items()},
+        tuple(map(str, names)), skipped=dict(skipped), **given,
     )  # fmt: skip
 
 
@@ -311,14 +285,8 @@ def _csv_rows(path: Path) -> Iterator[dict[str, str]]:
         if role and role not in ROLE_NAMES:
             raise TlkitError(f"{path}, line {number}: {unknown('split', role, ROLES)}")
         where = os.path.normpath(row["path"]).replace(os.sep, "/")
-        yield row | {
-            "path": where,
-            "split": ROLE_NAMES.get(role, ""),
-            "group": row.get("group", ""),
-        }
-
-
-# Arrays and TensorFlow Datasets
+        role, group = ROLE_NAMES.get(role, ""), row.get("group", "")
+        yield row | {"path": where, "split": role, "group": group}
 
 
 def from_arrays(
@@ -338,22 +306,16 @@ def from_arrays(
     if bad:
         raise TlkitError(f"{source}: an image must be [height, width(, channels)], not {bad[0]}.")
     values, labels = np.unique(y, return_inverse=True)
-    names = tuple(map(str, values))
-    if class_names is not None:
-        names, labels = tuple(map(str, class_names)), _indices(y, class_names, source)
-    return Table(source, None, tuple(range(len(y))), labels.astype(np.int64), names, arrays=images)
+    names = list(map(str, values if class_names is None else class_names))
+    labels = (labels if class_names is None else _indices(y, names)).astype(np.int64)
+    return Table(source, None, tuple(range(len(y))), labels, tuple(names), arrays=images)
 
 
-def _indices(y: np.ndarray, class_names, source) -> np.ndarray:
-    names = list(map(str, class_names))
-    if y.dtype.kind in "iu":
-        if y.min() < 0 or y.max() >= len(names):
-            raise TlkitError(f"{source}: labels {y.min()} to {y.max()} for {len(names)} classes.")
-        return y
-    strange = sorted(set(map(str, y)) - set(names))
-    if strange:
-        raise unknown("class", strange[0], names)
-    return np.array([names.index(str(name)) for name in y])
+def _indices(y: np.ndarray, names: list[str]) -> np.ndarray:
+    values = list(range(len(names))) if y.dtype.kind in "iu" else names
+    if strange := sorted(set(y.tolist()) - set(values)):
+        raise unknown("label", strange[0], map(str, values))
+    return np.array([values.index(value) for value in y.tolist()])
 
 
 def _stack(images) -> np.ndarray:
@@ -364,7 +326,8 @@ def _stack(images) -> np.ndarray:
     if len({(image.shape, image.dtype) for image in images}) == 1:
         return np.stack(images)
     out = np.empty(len(images), object)
-    out[:] = images
+    for i, image in enumerate(images):  # a slice would try to broadcast equal leading sides
+        out[i] = image
     return out
 
 
@@ -374,32 +337,29 @@ def _is_tfds(name: str, data_dir) -> bool:
     import tensorflow_datasets as tfds
 
     plain = re.split("[/:]", name)[0]
-    known = plain in tfds.list_builders(with_community_datasets=False)
-    return known or (data_dir is not None and (Path(data_dir) / plain).is_dir())
+    there = data_dir is not None and (Path(data_dir) / plain).is_dir()
+    return there or plain in tfds.list_builders(with_community_datasets=False)
 
 
 def _tfds(name: str, data_dir) -> Table:
     try:
         import tensorflow_datasets as tfds
     except ImportError as error:
-        raise TlkitError("TensorFlow Datasets are not here: pip install 'tlkit[tfds]'.") from error
+        raise TlkitError(f"{name!r} cannot be read. {_NO_TFDS}") from error
     try:
         builder = tfds.builder(name, data_dir=data_dir)
         builder.download_and_prepare()
     except Exception as error:  # the library raises all sorts, bare Exception included
+        text = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise TlkitError(
-            f"Cannot prepare the data set {name!r}: {str(error).strip().splitlines()[0]} "
-            "Check the name, the network, and data_dir (where prepared data sets lie)."
+            f"Cannot prepare {name!r}: {text} Check name, network, data_dir."
         ) from error
     if not builder.info.supervised_keys:
         raise TlkitError(f"The data set {name!r} has no (image, label) form.")
     parts = [_tfds_part(tfds, builder, split) for split in builder.info.splits]
-    if len(parts) == 1:  # nothing was decided: flowers, say, has all its images in "train"
-        return dataclasses.replace(parts[0], split=None)
-    table = parts[0]
-    for part in parts[1:]:
-        table = _join(table, part)
-    return table
+    # One part decides nothing: tf_flowers, say, has all its images in "train".
+    joined = functools.reduce(_join, parts)
+    return joined if len(parts) > 1 else dataclasses.replace(joined, split=None)
 
 
 def _tfds_part(tfds, builder, split: str) -> Table:
@@ -408,9 +368,6 @@ def _tfds_part(tfds, builder, split: str) -> Table:
     names = builder.info.features[builder.info.supervised_keys[1]].names
     table = from_arrays(list(images), labels, names, f"tfds:{builder.info.name}")
     return _marked(table, ROLE_NAMES.get(split.lower(), ""))
-
-
-# Joining
 
 
 def _marked(table: Table, role: str) -> Table:
@@ -428,12 +385,11 @@ def _join(one: Table, two: Table) -> Table:
     """Appends the rows of `two`, whose labels are in the order of `one`'s classes already."""
     if (one.root is None) != (two.root is None):
         raise TlkitError(f"{one.source} and {two.source}: both must be files, or both arrays.")
+    items, arrays = tuple(range(len(one) + len(two))), None
     if one.root is None:
-        items: tuple = tuple(range(len(one) + len(two)))
         arrays = _stack([t.arrays[i] for t in (one, two) for i in t.items])  # type: ignore[index]
     else:
         items = one.items + tuple(_relative(two.path(i), one.root) for i in range(len(two)))
-        arrays = None
     joined = np.concatenate([one.labels, two.labels])
     groups = [np.full(len(t), "") if t.group is None else t.group for t in (one, two)]
     group = None if one.group is None and two.group is None else np.concatenate(groups)

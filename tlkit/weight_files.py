@@ -44,18 +44,16 @@ def fill(net: keras.Model, path: Path) -> None:
 def _opened(path: Path) -> Iterator[h5py.Group]:
     """Yields the HDF5 group with the weights, whatever container Keras put it in."""
     try:
+        source: Any = path
         if zipfile.is_zipfile(path):
-            source: Any = io.BytesIO(zipfile.ZipFile(path).read("model.weights.h5"))
-        else:
-            source = path
-        file = h5py.File(source, "r")
-    except (OSError, KeyError, zipfile.BadZipFile) as error:
+            source = io.BytesIO(zipfile.ZipFile(path).read("model.weights.h5"))
+        with h5py.File(source, "r") as file:
+            yield file["model_weights"] if "model_weights" in file else file
+    except (OSError, KeyError, zipfile.BadZipFile) as error:  # also from reading inside the block
         raise TlkitError(
             f"{path} cannot be read as Keras weights ({error}). It may be cut off or something "
             "else; get it again, or use another --weights."
         ) from error
-    with file:
-        yield file["model_weights"] if "model_weights" in file else file
 
 
 # Keras 2: one group per layer in order of depth, arrays named in an attribute.
@@ -189,8 +187,16 @@ def _check_normalization(name: str, arrays: list[np.ndarray], path: Path) -> Non
 
 
 def _mismatch(net: keras.Model, path: Path, layer: str, shapes: Any, got: Any) -> TlkitError:
-    held = "nothing" if got is None else got
+    needed, held = (_brief(x) for x in (shapes, got))
     return TlkitError(
-        f"{path} does not fit {net.name}: layer {layer!r} needs {shapes}, the file holds {held}. "
+        f"{path} does not fit {net.name}: layer {layer!r} needs {needed}, the file holds {held}. "
         "Choose the backbone (and width) that the file belongs to."
     )
+
+
+def _brief(shapes: Any) -> str:
+    if not shapes:
+        return "nothing"
+    if isinstance(shapes, list) and len(shapes) > 6:
+        return f"{len(shapes)} arrays ({shapes[0]}, ...)"
+    return str(shapes)

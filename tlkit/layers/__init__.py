@@ -1,8 +1,8 @@
 """Layers that Keras lacks, registered under "tlkit": models with them load with safe_mode=True."""
 
 from tlkit.layers.activations import FanInUniform, Maxout, ScaledTanh
-from tlkit.layers.channels import PadChannels
 from tlkit.layers.ceil import CeilAveragePool2D, CeilMaxPool2D
+from tlkit.layers.channels import PadChannels
 from tlkit.layers.local import ConstantPadding2D, LocallyConnected2D, UntiedBias
 from tlkit.layers.outer import OuterProductConv2D
 from tlkit.layers.pooling import TrainableSubsampling2D, WindowPool2D
@@ -20,8 +20,8 @@ __all__ = [
     "LocalResponseNormalization",
     "LocallyConnected2D",
     "Maxout",
-    "PadChannels",
     "OuterProductConv2D",
+    "PadChannels",
     "ScaledTanh",
     "SparselyConnectedConv2D",
     "TrainableSubsampling2D",

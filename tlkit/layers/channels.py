@@ -8,6 +8,8 @@ from keras import ops
 class PadChannels(keras.layers.Layer):
     """Appends channels of zeros: (n, height, width, c) -> (n, height, width, `channels`)."""
 
+    in_place = True  # its sum with the other branch needs the only memory
+
     def __init__(self, channels, **kwargs):
         super().__init__(**kwargs)
         self.channels = channels

@@ -1,4 +1,4 @@
-"""Locally connected layers: convolutions whose weights, or only biases, differ from place to place."""
+"""Locally connected layers: weights, or only biases, that differ from place to place."""
 
 from math import prod
 

@@ -27,7 +27,9 @@ class OuterProductConv2D(keras.layers.Layer):
         mixing = (1, 1, input_shape[-1], self.filters)
         self.mixing = self.add_weight(mixing, start, name="mixing")
         self.spatial = self.add_weight(self._spatial_shape(), self._initial, name="spatial")
-        self.bias = self.add_weight((self.filters,), "zeros", name="bias") if self.use_bias else None
+        self.bias = (
+            self.add_weight((self.filters,), "zeros", name="bias") if self.use_bias else None
+        )
         self.built = True
 
     def _spatial_shape(self):

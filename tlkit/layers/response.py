@@ -23,7 +23,9 @@ class LocalResponseNormalization(keras.layers.Layer):
     def call(self, x):
         squares = ops.square(x)
         before = (self.size - 1) // 2
-        padded = ops.pad(squares, [[0, 0]] * (len(x.shape) - 1) + [[before, self.size - 1 - before]])
+        padded = ops.pad(
+            squares, [[0, 0]] * (len(x.shape) - 1) + [[before, self.size - 1 - before]]
+        )
         total = sum(padded[..., i : i + x.shape[-1]] for i in range(self.size))
         alpha = self.alpha / self.size if self.caffe else self.alpha
         return x / ops.power(self.k + alpha * total, self.beta)

@@ -17,7 +17,9 @@ class SparselyConnectedConv2D(keras.layers.Layer):
     The kernel is (size, size, number of pairs), pairs in the order of `maps`.
     """
 
-    def __init__(self, maps, kernel_size, strides=1, use_bias=True, kernel_initializer="he_normal", **kwargs):
+    def __init__(
+        self, maps, kernel_size, strides=1, use_bias=True, kernel_initializer="he_normal", **kwargs
+    ):
         super().__init__(**kwargs)
         self.maps = [list(row) for row in maps]
         self.kernel_size, self.strides, self.use_bias = kernel_size, strides, use_bias
@@ -32,7 +34,9 @@ class SparselyConnectedConv2D(keras.layers.Layer):
             )
         shape = (self.kernel_size, self.kernel_size, sum(map(len, self.maps)))
         self.kernel = self.add_weight(shape, self._initial, name="kernel")
-        self.bias = self.add_weight((len(self.maps),), "zeros", name="bias") if self.use_bias else None
+        self.bias = (
+            self.add_weight((len(self.maps),), "zeros", name="bias") if self.use_bias else None
+        )
         # Place of each (map, filter) pair in the kernel; pairs that are not wired read a zero.
         self._places = np.full((channels, len(self.maps)), shape[2])
         for place, (source, target) in enumerate(self._pairs()):
@@ -45,7 +49,9 @@ class SparselyConnectedConv2D(keras.layers.Layer):
     def _initial(self, shape, dtype=None):
         # Each filter as in a convolution over its own maps, so that its fan-in is the true one.
         parts = [
-            self.kernel_initializer((*shape[:2], len(row), len(self.maps)), dtype=dtype)[..., target]
+            self.kernel_initializer((*shape[:2], len(row), len(self.maps)), dtype=dtype)[
+                ..., target
+            ]
             for target, row in enumerate(self.maps)
         ]
         return ops.concatenate(parts, axis=-1)

@@ -8,7 +8,11 @@ def windows(x, size: int, stride: int):
 
     Slices, not a convolution with a unit kernel, so that values come through unchanged.
     """
-    parts = [x[:, _steps(i, size, stride), _steps(j, size, stride)] for i in range(size) for j in range(size)]
+    parts = [
+        x[:, _steps(i, size, stride), _steps(j, size, stride)]
+        for i in range(size)
+        for j in range(size)
+    ]
     return ops.stack(parts, axis=3)
 
 

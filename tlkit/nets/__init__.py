@@ -55,7 +55,9 @@ def build(
     classes = classes or net.classes
     rows = (*family.features(net.variant), *family.top(net.variant, classes))
     aux = getattr(family, "auxiliary", lambda variant, classes: {})(net.variant, classes)
-    return _assemble(name, rows, aux, input_shape or net.input_shape, net.options.choose(norm, activation, init))
+    return _assemble(
+        name, rows, aux, input_shape or net.input_shape, net.options.choose(norm, activation, init)
+    )
 
 
 def features(
@@ -72,7 +74,9 @@ def features(
     """
     family, net = _find(name)
     options = net.options.choose(norm, activation, init)
-    return _assemble(name, family.features(net.variant), {}, input_shape or net.input_shape, options)
+    return _assemble(
+        name, family.features(net.variant), {}, input_shape or net.input_shape, options
+    )
 
 
 def layer_table(net: str | keras.Model) -> list[dict]:
@@ -101,7 +105,9 @@ def _summary(name, net):
 
 
 def _families() -> list[ModuleType]:
-    modules = (importlib.import_module(f"{__name__}.{m.name}") for m in pkgutil.iter_modules(__path__))
+    modules = (
+        importlib.import_module(f"{__name__}.{m.name}") for m in pkgutil.iter_modules(__path__)
+    )
     return [module for module in modules if hasattr(module, "NETS")]
 
 

@@ -50,7 +50,7 @@ def top(variant, classes):
     yield "fc8", logits(classes)
 
 
-def _net(variant, params, macs, oracle, error, **known):
+def _net(variant, params, macs, memory, oracle, error, **known):
     first = "norm1" if variant == "caffenet" else "pool1"
     return Net(
         **{
@@ -60,6 +60,7 @@ def _net(variant, params, macs, oracle, error, **known):
             "oracle": oracle,
             "params": params,
             "macs": macs,
+            "activation_bytes": memory,
             "error": error,
             "input_shape": (227, 227, 3),
             "pixels": "caffe",
@@ -78,12 +79,12 @@ def _net(variant, params, macs, oracle, error, **known):
 
 # fmt: off
 NETS = {
-    "alexnet": _net("one-stream", 62_378_344, 1_135_256_096, "hand count, figure 2 without groups", None),
-    "alexnet-grouped": _net("grouped", 60_965_224, 724_406_816, "BVLC bvlc_alexnet prototxt",
+    "alexnet": _net("one-stream", 62_378_344, 1_135_256_096, 5_653_388, "hand count, figure 2 without groups", None),
+    "alexnet-grouped": _net("grouped", 60_965_224, 724_406_816, 5_653_388, "BVLC bvlc_alexnet prototxt",
                             "40.7 / 18.2 % (paper, 10 crops)"),
-    "caffenet": _net("caffenet", 60_965_224, 724_406_816, "BVLC caffenet prototxt",
+    "caffenet": _net("caffenet", 60_965_224, 724_406_816, 4_198_284, "BVLC caffenet prototxt",
                      "42.6 / 19.6 % (BVLC, centre crop)", source="BVLC Caffe, bvlc_reference_caffenet"),
-    "alexnet-torchvision": _net("torchvision", 61_100_840, 714_188_480, "torchvision alexnet",
+    "alexnet-torchvision": _net("torchvision", 61_100_840, 714_188_480, 2_932_128, "torchvision alexnet",
                                 "43.48 / 20.93 % (torchvision, centre crop)", year=2014, pixels="torch",
                                 input_shape=(224, 224, 3), source="Krizhevsky 2014; torchvision"),
 }

@@ -37,6 +37,7 @@ NETS = {
         oracle="hand count from Table 1",
         params=1_369_738,
         macs=281_174_016,
+        activation_bytes=1_440_296,
         input_shape=(32, 32, 3),
         classes=10,
         stages=(("block1", "drop3"), ("block2", "drop6"), ("block3", "conv8_act")),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from keras import layers
 
 from tlkit.nets.nasnet import Last, adjust, separable, squeeze
+from tlkit.nets.resnet import refuse_maxout
 from tlkit.nets.rows import Activation, Conv, Dropout, GlobalAvgPool, logits
 from tlkit.nets.spec import Net, Options
 
@@ -49,6 +50,7 @@ class Cell:
     filters: int
 
     def __call__(self, x, name, options):
+        refuse_maxout(name, options)
         h, p = x if isinstance(x, tuple) else (x, None)
         states = {
             "p": h if p is None else adjust(p, h, self.filters, f"{name}_p", options),
@@ -65,7 +67,7 @@ class Cell:
 def features(variant: str) -> Iterator[tuple]:
     """Yields (name, row) up to the 11x11 map (of a 331-pixel image)."""
     filters, count, stem = TABLE[variant]
-    yield "stem", Conv(stem, 3, 2, pad="valid", activation="linear", bias=False)
+    yield "stem", Conv(stem, 3, 2, pad="valid", activation="linear")
     yield "stem_1", Cell(REDUCTION, filters // 4)
     yield "stem_2", Cell(REDUCTION, filters // 2)
     for group, width in enumerate((filters, 2 * filters, 4 * filters), start=1):
@@ -96,7 +98,7 @@ def operation(x, code: str, filters: int, name: str, options: Options):
     pool = layers.MaxPooling2D if kind == "max" else layers.AveragePooling2D
     channels = x.shape[-1]
     x = pool(size, stride, padding="same", name=name)(x)
-    linear = Conv(filters, 1, activation="linear", bias=False)
+    linear = Conv(filters, 1, activation="linear")
     return x if channels == filters else linear(x, f"{name}_to", options)
 
 
@@ -107,15 +109,15 @@ def same(x, size: int, stride: int, name: str):
 
 def factored(x, filters: int, size: int, stride: int, name: str, options: Options):
     """1 x size and size x 1 on a quarter of the filters, between two 1x1."""
-    narrow = {"filters": filters // 4, "bias": False}
+    narrow = filters // 4
     x = Activation()(x, f"{name}_0", options)
-    x = Conv(size=1, **narrow)(x, f"{name}_1", options)
-    x = Conv(size=(1, size), stride=(1, stride), **narrow)(x, f"{name}_2", options)
-    x = Conv(size=(size, 1), stride=(stride, 1), **narrow)(x, f"{name}_3", options)
-    return Conv(filters, 1, activation="linear", bias=False)(x, f"{name}_4", options)
+    x = Conv(narrow, 1)(x, f"{name}_1", options)
+    x = Conv(narrow, (1, size), (1, stride))(x, f"{name}_2", options)
+    x = Conv(narrow, (size, 1), (stride, 1))(x, f"{name}_3", options)
+    return Conv(filters, 1, activation="linear")(x, f"{name}_4", options)
 
 
-def _net(variant, params, total, macs):
+def _net(variant, params, total, macs, activations):
     return Net(
         variant=variant,
         year=2018,
@@ -124,6 +126,7 @@ def _net(variant, params, total, macs):
         params=params,
         total=total,
         macs=macs,
+        activation_bytes=activations,
         input_shape=(331, 331, 3),
         pixels="tf",
         options=OPTIONS,
@@ -132,5 +135,5 @@ def _net(variant, params, total, macs):
 
 
 NETS = {
-    "amoebanet-a": _net("n6-f190", 86_718_797, 86_908_673, 23_133_663_507),
+    "amoebanet-a": _net("n6-f190", 86_718_797, 86_908_673, 23_133_663_507, 281_075_492),
 }

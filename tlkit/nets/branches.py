@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from keras import layers
 
-from tlkit.errors import TlkitError
+from tlkit.nets.resnet import refuse_maxout
 from tlkit.nets.rows import Activation, Conv
 
 
@@ -39,11 +39,7 @@ class ScaledResidual:
     activation: str | None = None
 
     def __call__(self, x, name, options):
-        if options.activation == "maxout":
-            raise TlkitError(
-                f"Maxout halves the channels, so the residual sum {name!r} cannot be activated by "
-                "it. Choose another activation, or a net without residuals."
-            )
+        refuse_maxout(name, options)
         y = self.inner(x, f"{name}_mixed", options)
         linear = Conv(x.shape[-1], 1, norm=False, activation="linear", bias=True)
         y = layers.Rescaling(self.scale, name=f"{name}_scale")(linear(y, f"{name}_up", options))

@@ -85,9 +85,7 @@ def layer_rows(model: keras.Model) -> list[dict]:
     """Returns one dict per layer that has weights, windows or an output of its own."""
     fields = receptive_fields(model)
     return [
-        _row(op, *fields[op.name])
-        for op in model.operations
-        if op.weights or not _in_place(op)
+        _row(op, *fields[op.name]) for op in model.operations if op.weights or not _in_place(op)
     ]
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from keras import layers
 
-from tlkit.nets.resnet import preactivate
+from tlkit.nets.resnet import Bare, preactivate
 from tlkit.nets.rows import Activation, AvgPool, Conv, GlobalAvgPool, MaxPool, Norm, logits
 from tlkit.nets.spec import Net, Options
 
@@ -47,8 +47,8 @@ class Layer:
     def __call__(self, x, name, options):
         y = preactivate(x, f"{name}_0", options)
         if self.bottleneck:
-            y = Conv(4 * self.growth, 1, bias=False)(y, f"{name}_1", options)
-        y = _linear(self.growth, 3)(y, f"{name}_2", options)
+            y = Conv(4 * self.growth, 1)(y, f"{name}_1", options)
+        y = Bare(self.growth, 3)(y, f"{name}_2", options)
         return layers.Concatenate(name=name)([x, y])
 
 
@@ -60,7 +60,7 @@ class Transition:
 
     def __call__(self, x, name, options):
         y = preactivate(x, f"{name}_0", options)
-        y = _linear(int(x.shape[-1] * self.compression), 1)(y, f"{name}_1", options)
+        y = Bare(int(x.shape[-1] * self.compression), 1)(y, f"{name}_1", options)
         return AvgPool(2)(y, name, options)
 
 
@@ -89,11 +89,7 @@ def _stem(filters, imagenet):
         yield "conv1", Conv(filters, 7, 2, pad=3)
         yield "pool1", MaxPool(3, 2, pad=1)
     else:
-        yield "conv1", _linear(filters, 3)
-
-
-def _linear(filters, size):
-    return Conv(filters, size, norm=False, activation="linear", bias=False)
+        yield "conv1", Bare(filters, 3)
 
 
 def _stages(blocks):
@@ -104,17 +100,17 @@ def _stages(blocks):
 
 # fmt: off
 _NUMBERS = {
-    #             trainable   with statistics  multiply-adds  oracle, published error
-    "121":       ( 7_978_856,  8_062_504, 2_834_161_664, "torchvision, keras.applications", "25.0 % top-1 (authors, centre crop)"),
-    "169":       (14_149_480, 14_307_880, 3_359_843_328, "torchvision, keras.applications", "23.6 % top-1 (authors, centre crop)"),
-    "201":       (20_013_928, 20_242_984, 4_291_365_888, "torchvision, keras.applications", "22.5 % top-1 (authors, centre crop)"),
-    "161":       (28_681_000, 28_900_936, 7_727_907_072, "torchvision",                     "22.2 % top-1 (authors, centre crop)"),
-    "40-12":     ( 1_019_722,  1_037_818,   264_812_928, "hand count", "5.24 % CIFAR-10+, 24.42 % CIFAR-100+"),
-    "100-12":    ( 6_979_642,  7_096_858, 1_769_516_448, "hand count", "4.10 % CIFAR-10+, 20.20 % CIFAR-100+"),
-    "100-24":    (27_249_082, 27_480_346, 6_889_347_744, "hand count", "3.74 % CIFAR-10+, 19.25 % CIFAR-100+"),
-    "bc-100-12": (   769_162,    793_150,   287_929_692, "hand count", "4.51 % CIFAR-10+, 22.27 % CIFAR-100+"),
-    "bc-250-24": (15_324_406, 15_582_382, 5_418_785_724, "hand count", "3.62 % CIFAR-10+, 17.60 % CIFAR-100+"),
-    "bc-190-40": (25_624_430, 25_881_390, 9_301_945_740, "hand count", "3.46 % CIFAR-10+, 17.18 % CIFAR-100+"),
+    #             trainable   with statistics  multiply-adds  activations  oracle, published error
+    "121":       ( 7_978_856,  8_062_504, 2_834_161_664,  29_712_288, "torchvision, keras.applications", "25.0 % top-1 (authors, centre crop)"),
+    "169":       (14_149_480, 14_307_880, 3_359_843_328,  31_345_568, "torchvision, keras.applications", "23.6 % top-1 (authors, centre crop)"),
+    "201":       (20_013_928, 20_242_984, 4_291_365_888,  33_604_512, "torchvision, keras.applications", "22.5 % top-1 (authors, centre crop)"),
+    "161":       (28_681_000, 28_900_936, 7_727_907_072,  47_184_544, "torchvision",                     "22.2 % top-1 (authors, centre crop)"),
+    "40-12":     ( 1_019_722,  1_037_818,   264_812_928,   2_062_120, "hand count", "5.24 % CIFAR-10+, 24.42 % CIFAR-100+"),
+    "100-12":    ( 6_979_642,  7_096_858, 1_769_516_448,   5_198_440, "hand count", "4.10 % CIFAR-10+, 20.20 % CIFAR-100+"),
+    "100-24":    (27_249_082, 27_480_346, 6_889_347_744,  10_216_552, "hand count", "3.74 % CIFAR-10+, 19.25 % CIFAR-100+"),
+    "bc-100-12": (   769_162,    793_150,   287_929_692,   6_017_920, "hand count", "4.51 % CIFAR-10+, 22.27 % CIFAR-100+"),
+    "bc-250-24": (15_324_406, 15_582_382, 5_418_785_724,  30_267_712, "hand count", "3.62 % CIFAR-10+, 17.60 % CIFAR-100+"),
+    "bc-190-40": (25_624_430, 25_881_390, 9_301_945_740,  38_275_168, "hand count", "3.46 % CIFAR-10+, 17.18 % CIFAR-100+"),
 }
 # fmt: on
 NETS = {
@@ -126,9 +122,10 @@ NETS = {
         params=params,
         total=total,
         macs=macs,
+        activation_bytes=activations,
         error=error,
         stages=_stages(TABLE[variant][1]),
         **(IMAGENET if len(TABLE[variant][1]) == 4 else CIFAR),
     )
-    for variant, (params, total, macs, oracle, error) in _NUMBERS.items()
+    for variant, (params, total, macs, activations, oracle, error) in _NUMBERS.items()
 }

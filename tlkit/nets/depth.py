@@ -11,8 +11,8 @@ FRAMES = 40_000
 def deep_graphs() -> Iterator[None]:
     """Lets Keras walk graphs of thousands of layers while it makes a functional model.
 
-    It calls itself once or twice per layer, so that ResNet-1202 passes Python's usual limit of 1,000
-    calls. Loading such a model needs it as much as building it does.
+    It calls itself once or twice per layer, so that ResNet-1202 passes Python's usual limit of
+    1,000 calls. Loading such a model needs it as much as building it does.
     """
     before = sys.getrecursionlimit()
     sys.setrecursionlimit(max(before, FRAMES))

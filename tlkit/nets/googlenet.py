@@ -126,7 +126,7 @@ def _head(name, classes):
     )
 
 
-def _net(variant, params, macs, oracle, error=None):
+def _net(variant, params, macs, activations, oracle, error=None):
     return Net(
         variant=variant,
         year=2014,
@@ -134,6 +134,7 @@ def _net(variant, params, macs, oracle, error=None):
         oracle=oracle,
         params=params,
         macs=macs,
+        activation_bytes=activations,
         error=error,
         pixels="caffe",
         options=Options(init="glorot"),
@@ -149,7 +150,17 @@ def _net(variant, params, macs, oracle, error=None):
 
 _ERROR = "31.3 / 11.1 % (BVLC, centre crop)"
 NETS = {
-    "googlenet": _net("plain", 6_998_552, 1_582_671_872, "BVLC deploy.prototxt", _ERROR),
-    "googlenet-aux": _net("aux", 13_378_280, 1_591_044_096, "BVLC train_val.prototxt", _ERROR),
-    "googlenet-naive": _net("naive", 97_526_008, 12_568_061_056, "closed form in tests/test_nets_googlenet.py"),
+    "googlenet": _net(
+        "plain", 6_998_552, 1_582_671_872, 22_396_000, "BVLC deploy.prototxt", _ERROR
+    ),
+    "googlenet-aux": _net(
+        "aux", 13_378_280, 1_591_044_096, 22_495_136, "BVLC train_val.prototxt", _ERROR
+    ),
+    "googlenet-naive": _net(
+        "naive",
+        97_526_008,
+        12_568_061_056,
+        27_404_192,
+        "closed form in tests/test_nets_googlenet.py",
+    ),
 }

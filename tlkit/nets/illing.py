@@ -26,7 +26,7 @@ def top(variant, classes):
     yield "logits", logits(classes)
 
 
-def _net(variant, params, macs, oracle):
+def _net(variant, params, macs, memory, oracle):
     return Net(
         variant=variant,
         year=2020,
@@ -34,6 +34,7 @@ def _net(variant, params, macs, oracle):
         oracle=oracle,
         params=params,
         macs=macs,
+        activation_bytes=memory,
         input_shape=(40, 40, 1),
         classes=10,
         pixels="unit",
@@ -43,9 +44,9 @@ def _net(variant, params, macs, oracle):
 
 # fmt: off
 NETS = {
-    "illing": _net("illing", 97_802, 1_952_288,
+    "illing": _net("illing", 97_802, 1_952_288, 129_704,
                    "hand count 92,672 and 1,947,168 up to the 512 features; by hand: + 512 x 10 (+ 10)"),
-    "illing-pool2": _net("illing-pool2", 104_202, 8_408_448,
+    "illing-pool2": _net("illing-pool2", 104_202, 8_408_448, 350_888,
                          "by hand: 92,672 + 1152 x 10 + 10; 38² x 288 + 17² x 18,432 + 6² x 73,728 + 11,520"),
 }
 # fmt: on

@@ -186,6 +186,7 @@ _V3 = {
     "year": 2015,
     "source": "Szegedy et al. 2016, Rethinking the Inception architecture, Table 1",
     "macs": 5_713_216_096,
+    "activation_bytes": 47_799_116,
     "error": "22.1 / 6.3 % (keras.io)",
     "input_shape": (299, 299, 3),
     "pixels": "tf",
@@ -201,6 +202,7 @@ NETS = {
         params=11_188_224,
         total=11_208_000,
         macs=1_934_857_216,
+        activation_bytes=20_887_584,
         error="26.1 / 8.2 % (slim)",
         pixels="tf",
         options=Options(norm="batch"),
@@ -216,6 +218,6 @@ NETS = {
         oracle="torchvision, without gamma",
         params=27_143_152,
         total=27_179_376,
-        **{**_V3, "macs": 5_713_216_096 + 5_683_200},
+        **{**_V3, "macs": 5_713_216_096 + 5_683_200, "activation_bytes": 47_898_860},
     ),
 }

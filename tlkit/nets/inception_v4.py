@@ -156,7 +156,7 @@ def top(variant: str, classes: int) -> Iterator[tuple]:
 
 
 def _net(variant, numbers, oracle, ends, error=None, scale=True):
-    params, total, macs = numbers
+    params, total, macs, activations = numbers
     names = ("stem", "grid1", "grid2", "grid3")
     return Net(
         variant=variant,
@@ -166,6 +166,7 @@ def _net(variant, numbers, oracle, ends, error=None, scale=True):
         params=params,
         total=total,
         macs=macs,
+        activation_bytes=activations,
         error=error,
         input_shape=(299, 299, 3),
         pixels="tf",
@@ -176,15 +177,15 @@ def _net(variant, numbers, oracle, ends, error=None, scale=True):
 
 # fmt: off
 NETS = {
-    #                              trainable   with statistics  multiply-adds
-    "inception-v4": _net("v4",    (42_679_816, 42_742_984, 12_253_974_624), "timm, prototxt",
+    #                              trainable   with statistics  multiply-adds  activations
+    "inception-v4": _net("v4",    (42_679_816, 42_742_984, 12_253_974_624, 81_443_020), "timm, prototxt",
         ("stem3", "inception_a_4", "inception_b_7", "inception_c_3"), "19.8 / 4.7 % (slim weights, Cadene)"),
-    "inception-resnet-v1": _net("resnet-v1", (22_756_328, 22_783_368, 6_206_361_696), "hand count",
+    "inception-resnet-v1": _net("resnet-v1", (22_756_328, 22_783_368, 6_206_361_696, 55_508_108), "hand count",
         ("conv6_act", "block_a_5_act", "block_b_10_act", "block_c_5_act")),
-    "inception-resnet-v2-drawn": _net("resnet-v2-drawn", (32_433_928, 32_466_792, 9_257_953_632), "hand count",
+    "inception-resnet-v2-drawn": _net("resnet-v2-drawn", (32_433_928, 32_466_792, 9_257_953_632, 72_679_308), "hand count",
         ("stem3", "block_a_5_act", "block_b_10_act", "block_c_5_act")),
     # The released net normalizes without gamma: timm, which has it, counts 30,272 more.
-    "inception-resnet-v2": _net("resnet-v2", (55_813_192, 55_873_736, 13_155_794_016), "keras.applications",
+    "inception-resnet-v2": _net("resnet-v2", (55_813_192, 55_873_736, 13_155_794_016, 105_213_132), "keras.applications",
         ("pool5", "block_a_10_act", "block_b_20_act", "conv7_act"), "19.7 / 4.7 % (keras.io)", scale=False),
 }
 # fmt: on

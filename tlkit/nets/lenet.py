@@ -145,7 +145,7 @@ def top(variant, classes):
     yield LAST[variant], last
 
 
-def _net(variant, params, macs, oracle, **known):
+def _net(variant, params, macs, memory, oracle, **known):
     return Net(
         **{
             "variant": variant,
@@ -154,6 +154,7 @@ def _net(variant, params, macs, oracle, **known):
             "oracle": oracle,
             "params": params,
             "macs": macs,
+            "activation_bytes": memory,
             "input_shape": (32, 32, 1),
             "classes": 10,
             "pixels": "tf",
@@ -169,27 +170,27 @@ _MODERN = Options(init="he", historic="lecun-2.4")
 
 NETS = {
     "lenet-1989": _net(
-        "1989", 9_760, 63_660, "paper, and karpathy/lecun1989-repro; multiply-adds: connections less "
-        "the 1,000 biases", connections=64_660, year=1989, input_shape=(16, 16, 1),
+        "1989", 9_760, 63_660, 5_024, "paper, and karpathy/lecun1989-repro; multiply-adds by hand: "
+        "64,660 - 1,000 biases", connections=64_660, year=1989, input_shape=(16, 16, 1),
         source="LeCun et al. 1989, section 3", error="5.0 % zip codes (paper)",
         options=Options(activation="tanh", init="glorot", historic="lecun-2.4"),
     ),
     "lenet-1": _net(
-        "1", 3_246, 136_320, "hand count; multiply-adds by hand: 576 x 4 x 25 + 64 x 12 x 100 + 192 x 10",
+        "1", 3_246, 136_320, 18_536, "hand count; multiply-adds by hand: 576 x 4 x 25 + 64 x 12 x 100 + 192 x 10",
         year=1990, input_shape=(28, 28, 1), source="LeCun et al. 1998, section III.C",
     ),
     "lenet-5": _net(
-        "5", 60_000, 325_680, f"paper; multiply-adds {_MAPS}", total=60_840, connections=340_908,
+        "5", 60_000, 325_680, 36_472, f"paper; multiply-adds {_MAPS}", total=60_840, connections=340_908,
         error="0.8 % MNIST, with distortions (paper)",
     ),
     "lenet-5-dense": _net(
-        "5-dense", 60_850, 326_520, f"by hand: paper's 60,000 + 84 x 10 + 10; multiply-adds {_MAPS} + 840",
+        "5-dense", 60_850, 326_520, 36_472, f"by hand: paper's 60,000 + 84 x 10 + 10; multiply-adds {_MAPS} + 840",
     ),
     "lenet-5-modern": _net(
-        "5-modern", 61_706, 416_520, "hand count, all maps of C3 connected", options=_MODERN, pixels="unit",
+        "5-modern", 61_706, 416_520, 36_472, "hand count, all maps of C3 connected", options=_MODERN, pixels="unit",
     ),
     "lenet-caffe": _net(
-        "caffe", 431_080, 2_293_000, "BVLC lenet.prototxt", year=2014, source="BVLC Caffe, examples/mnist",
+        "caffe", 431_080, 2_293_000, 78_776, "BVLC lenet.prototxt", year=2014, source="BVLC Caffe, examples/mnist",
         input_shape=(28, 28, 1), options=_MODERN, pixels="unit",
     ),
 }  # fmt: skip

@@ -40,6 +40,7 @@ def _net(variant, year, error):
         "4096 x 2048 + 2048, 2048 x 2048 + 2048, 2048 x 10 + 10",
         params=13_741_578,
         macs=151_048_192,
+        activation_bytes=765_992,
         error=error,
         input_shape=(32, 32, 3),
         classes=10,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from keras import layers
 
+from tlkit.nets.resnet import Bare, refuse_maxout
 from tlkit.nets.rows import Activation, Conv, GlobalAvgPool, Norm, initializer, logits
 from tlkit.nets.spec import Net, Options
 
@@ -50,6 +51,7 @@ class Cell:
     keep_p: bool = False
 
     def __call__(self, x, name, options):
+        refuse_maxout(name, options)
         h, p = x if isinstance(x, tuple) else (x, None)
         states = {
             "p": h if p is None else adjust(p, h, self.filters, f"{name}_p", options),
@@ -75,7 +77,7 @@ class Last:
 def features(variant: str) -> Iterator[tuple]:
     """Yields (name, row) up to the last map: 7x7 (Mobile, 224 pixels), 11x11 (Large, 331)."""
     filters, count, stem, past = TABLE[variant]
-    yield "stem", Conv(stem, 3, 2, pad="valid", activation="linear", bias=False)
+    yield "stem", Conv(stem, 3, 2, pad="valid", activation="linear")
     yield "stem_1", Cell(REDUCTION, filters // 4)
     yield "stem_2", Cell(REDUCTION, filters // 2)
     for group, width in enumerate((filters, 2 * filters, 4 * filters), start=1):
@@ -116,7 +118,7 @@ def separable(x, filters: int, size: int, stride: int, name: str, options: Optio
             size,
             step,
             padding=padding,
-            use_bias=False,
+            use_bias=options.norm in ("none", "weight"),
             depthwise_initializer=initializer(options),
             pointwise_initializer=initializer(options),
             name=f"{name}_{number}",
@@ -136,7 +138,7 @@ def halved(x, size: int, stride: int, name: str):
 def squeeze(x, filters: int, name: str, options: Options):
     """Activation, 1x1 convolution, normalization."""
     x = Activation()(x, f"{name}_0", options)
-    return Conv(filters, 1, activation="linear", bias=False)(x, name, options)
+    return Conv(filters, 1, activation="linear")(x, name, options)
 
 
 def adjust(p, h, filters: int, name: str, options: Options):
@@ -151,15 +153,14 @@ def factorized(x, filters: int, name: str, options: Options):
     x = Activation()(x, f"{name}_0", options)
     shifted = layers.ZeroPadding2D(((0, 1), (0, 1)), name=f"{name}_pad")(x)
     shifted = layers.Cropping2D(((1, 0), (1, 0)), name=f"{name}_crop")(shifted)
-    linear = {"norm": False, "activation": "linear", "bias": False}
     paths = []
     for number, (path, share) in enumerate(((x, filters // 2), (shifted, -(-filters // 2))), 1):
         path = layers.AveragePooling2D(1, 2, name=f"{name}_skip{number}")(path)
-        paths.append(Conv(share, 1, **linear)(path, f"{name}_{number}", options))
+        paths.append(Bare(share, 1)(path, f"{name}_{number}", options))
     return Norm()(layers.Concatenate(name=name)(paths), name, options)
 
 
-def _net(variant, params, total, macs, size, error):
+def _net(variant, params, total, macs, activations, size, error):
     return Net(
         variant=variant,
         year=2017,
@@ -168,6 +169,7 @@ def _net(variant, params, total, macs, size, error):
         params=params,
         total=total,
         macs=macs,
+        activation_bytes=activations,
         error=error,
         input_shape=(size, size, 3),
         pixels="tf",
@@ -179,7 +181,7 @@ def _net(variant, params, total, macs, size, error):
 
 # fmt: off
 NETS = {
-    "nasnet-mobile": _net("mobile", 5_289_978, 5_326_716, 563_638_816, 224, "25.6 / 8.1 % (keras.io)"),
-    "nasnet-large": _net("large", 88_753_150, 88_949_818, 23_783_414_658, 331, "17.5 / 4.0 % (keras.io)"),
+    "nasnet-mobile": _net("mobile", 5_289_978, 5_326_716, 563_638_816, 24_643_916, 224, "25.6 / 8.1 % (keras.io)"),
+    "nasnet-large": _net("large", 88_753_150, 88_949_818, 23_783_414_658, 267_928_708, 331, "17.5 / 4.0 % (keras.io)"),
 }
 # fmt: on

@@ -32,6 +32,7 @@ NETS = {
         oracle="hand count from the authors' prototxt",
         params=966_986,
         macs=222_486_528,
+        activation_bytes=2_685_480,
         input_shape=(32, 32, 3),
         classes=10,
         options=Options(historic="gauss-0.01"),

@@ -49,7 +49,7 @@ def _stages(variant):
     return tuple((conv, last.get(conv.removeprefix("conv"), f"{conv}_act")) for conv in convs)
 
 
-def _net(variant, params, macs, side, table, oracle):
+def _net(variant, params, macs, memory, side, table, oracle):
     return Net(
         variant=variant,
         year=2013,
@@ -57,6 +57,7 @@ def _net(variant, params, macs, side, table, oracle):
         oracle=oracle,
         params=params,
         macs=macs,
+        activation_bytes=memory,
         input_shape=(side, side, 3),
         options=Options(historic="gauss-0.01"),
         stages=_stages(variant),
@@ -65,9 +66,9 @@ def _net(variant, params, macs, side, table, oracle):
 
 # fmt: off
 NETS = {
-    "overfeat-fast": _net("fast", 145_920_872, 2_801_403_904, 231, "Table 1", "hand count from Table 1"),
-    "overfeat-fast-slim": _net("fast-slim", 145_704_424, 2_647_011_328, 231, "Table 1, 64 filters in conv1",
+    "overfeat-fast": _net("fast", 145_920_872, 2_801_403_904, 4_537_580, 231, "Table 1", "hand count from Table 1"),
+    "overfeat-fast-slim": _net("fast-slim", 145_704_424, 2_647_011_328, 4_035_820, 231, "Table 1, 64 filters in conv1",
                                "tensorflow/models slim overfeat.py"),
-    "overfeat-accurate": _net("accurate", 144_656_488, 5_355_446_784, 221, "Table 3", "hand count from Table 3"),
+    "overfeat-accurate": _net("accurate", 144_656_488, 5_355_446_784, 9_618_700, 221, "Table 3", "hand count from Table 3"),
 }
 # fmt: on

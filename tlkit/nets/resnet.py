@@ -12,7 +12,7 @@ from keras import layers
 
 from tlkit.errors import TlkitError
 from tlkit.layers.channels import PadChannels
-from tlkit.nets.rows import Activation, Conv, GlobalAvgPool, MaxPool, Norm, logits
+from tlkit.nets.rows import Activation, Conv, GlobalAvgPool, MaxPool, Norm, logits, widened
 from tlkit.nets.spec import Net, Options
 
 OPTIONS = Options(norm="batch", epsilon=1.001e-5)
@@ -30,7 +30,8 @@ class Basic:
 
     def __call__(self, x, name, options):
         y = conv3(self.filters, self.stride)(x, f"{name}_1", options)
-        y = Conv(self.filters, 3, activation="linear")(y, f"{name}_2", options)
+        filters = widened(self.filters, None, options)  # maxout after it
+        y = Conv(filters, 3, activation="linear")(y, f"{name}_2", options)
         return merge(x, y, self, name, options)
 
 
@@ -53,6 +54,23 @@ class Bottleneck:
 
 
 @dataclass(frozen=True)
+class Bare:
+    """Convolution alone, as in nets that normalize before it. It has a bias if `bias` is set or
+    the options normalize no activations; "weight" normalizes its weights."""
+
+    filters: int
+    size: int
+    stride: int = 1
+    bias: bool = False
+
+    def __call__(self, x, name, options):
+        weight = options.norm == "weight"
+        bias = self.bias or weight or options.norm == "none"
+        kind = {"norm": weight, "activation": "linear", "bias": bias}
+        return Conv(self.filters, self.size, self.stride, **kind)(x, name, options)
+
+
+@dataclass(frozen=True)
 class PreBottleneck:
     """Normalization and activation come first; the sum is left alone. As in Keras and slim, the
     last block of a group has the stride, and the projection reads the activated input."""
@@ -63,11 +81,15 @@ class PreBottleneck:
 
     def __call__(self, x, name, options):
         y = preactivate(x, f"{name}_0", options)
-        linear = Conv(4 * self.filters, 1, norm=False, activation="linear", bias=True)
-        x = linear(y, f"{name}_shortcut", options) if self.project else subsample(x, self, name)
+        wide = 4 * self.filters
+        if self.project:
+            x = Bare(wide, 1, self.stride, bias=True)(y, f"{name}_shortcut", options)
+        else:
+            x = subsample(x, self, name)
         y = Conv(self.filters, 1)(y, f"{name}_1", options)
         y = Conv(self.filters, 3, self.stride, pad=1)(y, f"{name}_2", options)
-        return layers.Add(name=name)([x, linear(y, f"{name}_3", options)])
+        y = Bare(wide, 1, bias=True)(y, f"{name}_3", options)
+        return layers.Add(name=name)([x, y])
 
 
 # fmt: off
@@ -128,13 +150,18 @@ def conv3(filters: int, stride: int, bias: bool | None = None) -> Conv:
 def merge(x, y, block, name, options):
     """Adds the block's shortcut from `x` to `y` and activates the sum."""
     if block.shortcut != "plain":
-        if options.activation == "maxout":
-            raise TlkitError(
-                f"Maxout halves the channels, so the residual sum {name!r} cannot be activated by "
-                "it. Choose another activation, or a net without residuals."
-            )
+        refuse_maxout(name, options)
         y = layers.Add(name=f"{name}_add")([_shortcut(x, y, block, name, options), y])
     return Activation()(y, name, options)
+
+
+def refuse_maxout(name: str, options: Options) -> None:
+    """Raises `TlkitError` if the activation is maxout, which changes the number of channels."""
+    if options.activation == "maxout":
+        raise TlkitError(
+            f"Maxout halves the channels, and what is added in {name!r} must keep them. Choose "
+            "another activation, or a net without sums, such as vgg-a or bn-inception."
+        )
 
 
 def preactivate(x, name, options):
@@ -183,25 +210,25 @@ _COUNTED = "hand count of Table 1"
 _CLOSED = "closed form in tests/test_nets_resnet.py"
 # fmt: off
 _NUMBERS = {
-    #             params (trainable)  with statistics  multiply-adds  pixels  published error, top-1 / top-5
-    "plain-18":  (11_515_688, 11_523_496,  1_794_805_760, "torch", _COUNTED, None),
-    "plain-34":  (21_623_848, 21_639_080,  3_644_493_824, "torch", _COUNTED, None),
-    "18":        (11_689_512, 11_699_112,  1_814_073_344, "torch", "torchvision", "30.43 / 10.76 % (fb.resnet.torch, centre crop)"),
-    "34":        (21_797_672, 21_814_696,  3_663_761_408, "torch", "torchvision", "26.73 / 8.74 % (fb.resnet.torch, centre crop)"),
-    "34-a":      (21_623_848, 21_639_080,  3_644_493_824, "torch", "plain-34: shortcuts without weights", None),
-    "34-c":      (22_716_840, 22_739_624,  3_830_747_136, "torch", _CLOSED, None),
-    "50":        (25_557_032, 25_610_152,  3_857_973_248, "torch", "MSRA prototxt without the conv1 bias", "24.7 / 7.8 % (MSRA, centre crop)"),
-    "101":       (44_549_160, 44_654_504,  7_570_194_432, "torch", "MSRA prototxt", "23.6 / 7.1 % (MSRA, centre crop)"),
-    "152":       (60_192_808, 60_344_232, 11_282_415_616, "torch", "MSRA prototxt", "23.0 / 6.7 % (MSRA, centre crop)"),
-    "50-v1.5":   (25_557_032, 25_610_152,  4_089_184_256, "torch", "torchvision", "24.01 / 7.02 % (fb.resnet.torch, centre crop)"),
-    "101-v1.5":  (44_549_160, 44_654_504,  7_801_405_440, "torch", "torchvision", "22.44 / 6.21 % (fb.resnet.torch, centre crop)"),
-    "152-v1.5":  (60_192_808, 60_344_232, 11_513_626_624, "torch", "torchvision", "21.69 % top-1 (torchvision V1, centre crop)"),
-    "50-keras":  (25_583_592, 25_636_712,  3_857_973_248, "caffe", "keras.applications", "25.1 / 7.9 % (keras.io)"),
-    "101-keras": (44_601_832, 44_707_176,  7_570_194_432, "caffe", "keras.applications", "23.6 / 7.2 % (keras.io)"),
-    "152-keras": (60_268_520, 60_419_944, 11_282_415_616, "caffe", "keras.applications", "23.4 / 6.9 % (keras.io)"),
-    "50-v2":     (25_568_360, 25_613_800,  3_482_255_360, "tf", "keras.applications", "24.0 / 7.0 % (keras.io)"),
-    "101-v2":    (44_577_896, 44_675_560,  7_194_476_544, "tf", "keras.applications", "22.8 / 6.2 % (keras.io)"),
-    "152-v2":    (60_236_904, 60_380_648, 10_906_697_728, "tf", "keras.applications", "22.0 / 5.8 % (keras.io)"),
+    #             trainable   with statistics  multiply-adds  activations  pixels, oracle, published error (top-1 / top-5)
+    "plain-18":  (11_515_688, 11_523_496,  1_794_805_760,  10_643_360, "torch", _COUNTED, None),
+    "plain-34":  (21_623_848, 21_639_080,  3_644_493_824,  15_660_960, "torch", _COUNTED, None),
+    "18":        (11_689_512, 11_699_112,  1_814_073_344,  11_345_824, "torch", "torchvision", "30.43 / 10.76 % (fb.resnet.torch, centre crop)"),
+    "34":        (21_797_672, 21_814_696,  3_663_761_408,  16_363_424, "torch", "torchvision", "26.73 / 8.74 % (fb.resnet.torch, centre crop)"),
+    "34-a":      (21_623_848, 21_639_080,  3_644_493_824,  16_012_192, "torch", "plain-34: shortcuts without weights", None),
+    "34-c":      (22_716_840, 22_739_624,  3_830_747_136,  21_180_320, "torch", _CLOSED, None),
+    "50":        (25_557_032, 25_610_152,  3_857_973_248,  43_765_664, "torch", "MSRA prototxt without the conv1 bias", "24.7 / 7.8 % (MSRA, centre crop)"),
+    "101":       (44_549_160, 44_654_504,  7_570_194_432,  64_237_472, "torch", "MSRA prototxt", "23.6 / 7.1 % (MSRA, centre crop)"),
+    "152":       (60_192_808, 60_344_232, 11_282_415_616,  89_526_176, "torch", "MSRA prototxt", "23.0 / 6.7 % (MSRA, centre crop)"),
+    "50-v1.5":   (25_557_032, 25_610_152,  4_089_184_256,  45_873_056, "torch", "torchvision", "24.01 / 7.02 % (fb.resnet.torch, centre crop)"),
+    "101-v1.5":  (44_549_160, 44_654_504,  7_801_405_440,  66_344_864, "torch", "torchvision", "22.44 / 6.21 % (fb.resnet.torch, centre crop)"),
+    "152-v1.5":  (60_192_808, 60_344_232, 11_513_626_624,  91_633_568, "torch", "torchvision", "21.69 % top-1 (torchvision V1, centre crop)"),
+    "50-keras":  (25_583_592, 25_636_712,  3_857_973_248,  43_765_664, "caffe", "keras.applications", "25.1 / 7.9 % (keras.io)"),
+    "101-keras": (44_601_832, 44_707_176,  7_570_194_432,  64_237_472, "caffe", "keras.applications", "23.6 / 7.2 % (keras.io)"),
+    "152-keras": (60_268_520, 60_419_944, 11_282_415_616,  89_526_176, "caffe", "keras.applications", "23.4 / 6.9 % (keras.io)"),
+    "50-v2":     (25_568_360, 25_613_800,  3_482_255_360,  39_902_112, "tf", "keras.applications", "24.0 / 7.0 % (keras.io)"),
+    "101-v2":    (44_577_896, 44_675_560,  7_194_476_544,  60_373_920, "tf", "keras.applications", "22.8 / 6.2 % (keras.io)"),
+    "152-v2":    (60_236_904, 60_380_648, 10_906_697_728,  85_662_624, "tf", "keras.applications", "22.0 / 5.8 % (keras.io)"),
 }
 # fmt: on
 NETS = {
@@ -213,10 +240,11 @@ NETS = {
         params=params,
         total=total,
         macs=macs,
+        activation_bytes=activations,
         error=error,
         pixels=pixels,
         options=OPTIONS,
         stages=_stages(variant),
     )
-    for variant, (params, total, macs, pixels, oracle, error) in _NUMBERS.items()
+    for variant, (params, total, macs, activations, pixels, oracle, error) in _NUMBERS.items()
 }

@@ -165,9 +165,9 @@ class LRN:
     beta: float = 0.75
 
     def __call__(self, x, name, options):
-        return own.LocalResponseNormalization(
-            self.size, self.k, self.alpha, self.beta, name=name
-        )(x)
+        return own.LocalResponseNormalization(self.size, self.k, self.alpha, self.beta, name=name)(
+            x
+        )
 
 
 def pad(x, padding, name):
@@ -181,7 +181,9 @@ def pad(x, padding, name):
 
 def has_bias(row, options: Options) -> bool:
     """True if the row's `bias` asks for one or, undecided, no normalization shifts after it."""
-    return not (row.norm and options.norm not in ("none", "weight")) if row.bias is None else row.bias
+    return (
+        not (row.norm and options.norm not in ("none", "weight")) if row.bias is None else row.bias
+    )
 
 
 def widened(units: int, activation: str | None, options: Options) -> int:

@@ -76,14 +76,17 @@ def top(variant: str, classes: int) -> Iterator[tuple]:
     yield "pool10", GlobalAvgPool()
 
 
-def _net(variant, params, macs, stages):
+def _net(variant, params, macs, activations, stages):
     return Net(
         variant=variant,
         year=2016,
-        source="Iandola et al. 2016, Table 1" if variant == "1.0" else "Iandola et al., SqueezeNet_v1.1",
+        source="Iandola et al. 2016, Table 1"
+        if variant == "1.0"
+        else "Iandola et al., SqueezeNet_v1.1",
         oracle="the authors' prototxt, torchvision",
         params=params,
         macs=macs,
+        activation_bytes=activations,
         error="42.5 / 19.7 % (Iandola et al. 2016, Table 2)" if variant == "1.0" else None,
         input_shape=(227, 227, 3),
         pixels="caffe",
@@ -93,6 +96,10 @@ def _net(variant, params, macs, stages):
 
 
 NETS = {
-    "squeezenet-1.0": _net("1.0", 1_248_424, 861_339_936, ("pool1", "pool4", "pool8", "fire9")),
-    "squeezenet-1.1": _net("1.1", 1_235_496, 387_747_520, ("pool1", "pool3", "pool5", "fire9")),
+    "squeezenet-1.0": _net(
+        "1.0", 1_248_424, 861_339_936, 20_905_644, ("pool1", "pool4", "pool8", "fire9")
+    ),
+    "squeezenet-1.1": _net(
+        "1.1", 1_235_496, 387_747_520, 13_079_692, ("pool1", "pool3", "pool5", "fire9")
+    ),
 }

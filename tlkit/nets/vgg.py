@@ -29,7 +29,10 @@ def features(variant):
     for number, block in enumerate(TABLE[variant], start=1):
         for index, row in enumerate(block, start=1):
             if isinstance(row, int):
-                yield f"conv{number}_{index}", Conv(row, 3, bias=True)  # torchvision keeps it before BatchNorm
+                yield (
+                    f"conv{number}_{index}",
+                    Conv(row, 3, bias=True),
+                )  # torchvision keeps it before BatchNorm
             else:
                 yield f"{'conv' if isinstance(row, Conv) else 'lrn'}{number}_{index}", row
         yield f"pool{number}", MaxPool(2)
@@ -44,7 +47,7 @@ def top(variant, classes):
     yield "fc8", logits(classes)
 
 
-def _net(variant, params, macs, oracle, error=None, **known):
+def _net(variant, params, macs, memory, oracle, error=None, **known):
     return Net(
         variant=variant,
         year=2014,
@@ -52,15 +55,18 @@ def _net(variant, params, macs, oracle, error=None, **known):
         oracle=oracle,
         params=params,
         macs=macs,
+        activation_bytes=memory,
         error=error,
         stages=STAGES,
         **{"options": HISTORIC, "pixels": "caffe", **known},
     )
 
 
-def _with_norm(variant, params, total, macs, error):
+def _with_norm(variant, params, total, macs, memory):
     options = Options(norm="batch", historic="gauss-0.01", epsilon=1e-5, momentum=0.9)
-    return _net(variant, params, macs, "torchvision", error, total=total, options=options, pixels="torch")
+    return _net(
+        variant, params, macs, memory, "torchvision", total=total, options=options, pixels="torch"
+    )
 
 
 BOTH = "torchvision and keras.applications"
@@ -68,15 +74,14 @@ HAND = "hand count from Table 1"
 
 # fmt: off
 NETS = {
-    "vgg-a": _net("a", 132_863_336, 7_609_090_048, "torchvision vgg11", "30.98 / 11.37 % (torchvision, centre crop)"),
-    "vgg-a-lrn": _net("a-lrn", 132_863_336, 7_609_090_048, "torchvision vgg11; LRN has no weights"),
-    "vgg-b": _net("b", 133_047_848, 11_308_466_176, HAND, "30.07 / 10.75 % (torchvision, centre crop)"),
-    "vgg-c": _net("c", 133_638_952, 11_770_888_192, HAND),
-    "vgg-d": _net("d", 138_357_544, 15_470_264_320, BOTH, "28.41 / 9.62 % (torchvision, centre crop)",
-                  activation_bytes=60_950_432),
-    "vgg-e": _net("e", 143_667_240, 19_632_062_464, BOTH, "27.62 / 9.12 % (torchvision, centre crop)"),
-    "vgg-a-bn": _with_norm("a", 132_868_840, 132_874_344, 7_609_090_048, None),
-    "vgg-d-bn": _with_norm("d", 138_365_992, 138_374_440, 15_470_264_320, None),
-    "vgg-e-bn": _with_norm("e", 143_678_248, 143_689_256, 19_632_062_464, None),
+    "vgg-a": _net("a", 132_863_336, 7_609_090_048, 36_464_544, "torchvision vgg11", "30.98 / 11.37 % (torchvision, centre crop)"),
+    "vgg-a-lrn": _net("a-lrn", 132_863_336, 7_609_090_048, 49_309_600, "torchvision vgg11; LRN has no weights"),
+    "vgg-b": _net("b", 133_047_848, 11_308_466_176, 55_732_128, HAND, "30.07 / 10.75 % (torchvision, centre crop)"),
+    "vgg-c": _net("c", 133_638_952, 11_770_888_192, 60_950_432, HAND),
+    "vgg-d": _net("d", 138_357_544, 15_470_264_320, 60_950_432, BOTH, "28.41 / 9.62 % (torchvision, centre crop)"),
+    "vgg-e": _net("e", 143_667_240, 19_632_062_464, 66_168_736, BOTH, "27.62 / 9.12 % (torchvision, centre crop)"),
+    "vgg-a-bn": _with_norm("a", 132_868_840, 132_874_344, 7_609_090_048, 36_464_544),
+    "vgg-d-bn": _with_norm("d", 138_365_992, 138_374_440, 15_470_264_320, 60_950_432),
+    "vgg-e-bn": _with_norm("e", 143_678_248, 143_689_256, 19_632_062_464, 66_168_736),
 }
 # fmt: on

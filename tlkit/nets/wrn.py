@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from keras import layers
 
-from tlkit.nets.resnet import preactivate
+from tlkit.nets.resnet import Bare, preactivate
 from tlkit.nets.rows import Activation, Conv, GlobalAvgPool, Norm, logits
 from tlkit.nets.spec import Net, Options
 
@@ -37,16 +37,16 @@ class Wide:
     def __call__(self, x, name, options):
         y = preactivate(x, f"{name}_0", options)
         if x.shape[-1] != self.filters or self.stride > 1:
-            x = _linear(self.filters, 1, self.stride)(y, f"{name}_shortcut", options)
+            x = Bare(self.filters, 1, self.stride)(y, f"{name}_shortcut", options)
         y = Conv(self.filters, 3, self.stride, pad=1)(y, f"{name}_1", options)
-        y = _linear(self.filters, 3)(y, f"{name}_2", options)
+        y = Bare(self.filters, 3)(y, f"{name}_2", options)
         return layers.Add(name=name)([x, y])
 
 
 def features(variant: str) -> Iterator[tuple]:
     """Yields (name, row) up to the 8x8 map (of a 32-pixel image)."""
     count, widening = TABLE[variant]
-    yield "conv1", _linear(16, 3)
+    yield "conv1", Bare(16, 3)
     for group, width in enumerate(WIDTHS, start=2):
         for index in range(1, count + 1):
             stride = 2 if index == 1 and group > 2 else 1
@@ -61,11 +61,7 @@ def top(variant: str, classes: int) -> Iterator[tuple]:
     yield "fc", logits(classes)
 
 
-def _linear(filters, size, stride=1):
-    return Conv(filters, size, stride, norm=False, activation="linear", bias=False)
-
-
-def _net(variant, params, total, macs, oracle, error=None):
+def _net(variant, params, total, macs, activations, oracle):
     count, _ = TABLE[variant]
     return Net(
         variant=variant,
@@ -75,7 +71,7 @@ def _net(variant, params, total, macs, oracle, error=None):
         params=params,
         total=total,
         macs=macs,
-        error=error,
+        activation_bytes=activations,
         input_shape=(32, 32, 3),
         classes=10,
         options=OPTIONS,
@@ -89,8 +85,17 @@ def _net(variant, params, total, macs, oracle, error=None):
 
 # The hand count leaves out the dense layer, 640 k multiply-adds.
 NETS = {
-    "wrn-16-4": _net("16-4", 2_748_890, 2_752_506, 392_609_792 + 2_560, "hand count"),
-    "wrn-28-4": _net("28-4", 5_849_050, 5_856_250, 845_594_624 + 2_560, "hand count"),
-    "wrn-28-10": _net("28-10", 36_479_194, 36_497_146, 5_243_322_368 + 6_400, "hand count"),
-    "wrn-40-4": _net("40-4", 8_949_210, 8_959_994, 1_298_582_016, "closed form in tests/test_nets_resnet.py"),
+    "wrn-16-4": _net("16-4", 2_748_890, 2_752_506, 392_609_792 + 2_560, 2_372_648, "hand count"),
+    "wrn-28-4": _net("28-4", 5_849_050, 5_856_250, 845_594_624 + 2_560, 4_207_656, "hand count"),
+    "wrn-28-10": _net(
+        "28-10", 36_479_194, 36_497_146, 5_243_322_368 + 6_400, 10_402_344, "hand count"
+    ),
+    "wrn-40-4": _net(
+        "40-4",
+        8_949_210,
+        8_959_994,
+        1_298_582_016,
+        6_042_664,
+        "closed form in tests/test_nets_resnet.py",
+    ),
 }

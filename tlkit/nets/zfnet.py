@@ -30,7 +30,7 @@ def top(variant, classes):
     yield "fc8", logits(classes)
 
 
-def _net(variant, params, macs):
+def _net(variant, params, macs, memory):
     return Net(
         variant=variant,
         year=2013,
@@ -38,6 +38,7 @@ def _net(variant, params, macs):
         oracle="hand count from figure 3",
         params=params,
         macs=macs,
+        activation_bytes=memory,
         pixels="caffe",
         options=Options(historic="gauss-0.01"),
         stages=(
@@ -51,6 +52,6 @@ def _net(variant, params, macs):
 
 
 NETS = {
-    "zfnet": _net("zfnet", 62_357_608, 1_168_032_896),
-    "zfnet-wide": _net("wide", 107_627_624, 2_476_704_896),
+    "zfnet": _net("zfnet", 62_357_608, 1_168_032_896, 9_375_904),
+    "zfnet-wide": _net("wide", 107_627_624, 2_476_704_896, 10_104_992),
 }

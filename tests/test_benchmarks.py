@@ -1,0 +1,266 @@
+"""The harness and its arithmetic; no time is asserted."""
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import __main__ as command
+from benchmarks import contestants, floors, harness, images, results, works
+from benchmarks.contestants import BASE, FAIR, Contestant
+from benchmarks.worker import Clock, Job
+from tlkit.errors import TlkitError
+
+TINY = works.Work("T", "tiny", 24, 1, 1, size=64, backbone="mobilenet_v2_0.35", test=20)
+CHEAP = """
+import os
+from pathlib import Path
+
+def train(job, clock):
+    clock.mark("imported")
+    if job.options.get("fail"):
+        raise RuntimeError("no luck today")
+    seen = sorted(path.parent.name for path in Path(job.folder, "train").glob("*/*"))
+    clock.notes["views"] = job.options["views"]
+    clock.notes["seen"] = len(seen)
+    clock.notes["setting"] = os.environ.get("CHEAP", "")
+    clock.notes["fresh"] = not list(Path(os.environ["TLKIT_HOME"]).glob("*"))
+    first = seen[0]
+    return lambda files: [first for _ in files]
+"""
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def cheap(tmp_path, monkeypatch):
+    """Returns a maker of contestants that answer the first class to everything."""
+    (tmp_path / "cheap_contestant.py").write_text(CHEAP)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    def make(name, **options):
+        env = {"CHEAP": name}
+        return Contestant(
+            name, "cheap_contestant", "cheap", ("T",), ("T",),
+            options={"views": 1, **options}, needs=(), env=env,
+        )  # fmt: skip
+
+    return make
+
+
+def record(contestant, number, wall, cpu=1.0, work="T", **more):
+    facts = {"work": work, "contestant": contestant, "round": number, "ok": True}
+    facts |= {"wall": wall, "cpu": cpu, "peak_mb": 100.0, "right": 15, "judged": 20}
+    return facts | {"marks": {}, "notes": {}} | more
+
+
+def test_one_command_writes_table_results_and_plot(cache, cheap, tmp_path, monkeypatch):
+    rows = (cheap(BASE), cheap("tlkit-1", views=3), cheap("broken", fail=True))
+    monkeypatch.setattr(command, "CONTESTANTS", rows)
+    monkeypatch.setattr(command, "QUICK", (TINY,))
+    out = tmp_path / "out"
+    arguments = ["--only", "T", "--rounds", "2", "--out", str(out), "--cache", str(cache)]
+    assert command.main([*arguments, "--weights", "any"]) == 1, "a failure shows in the exit code"
+    found = json.loads((out / "results.json").read_text())
+    assert [(r["round"], r["contestant"]) for r in found["records"]] == [
+        (1, BASE), (1, "tlkit-1"), (1, "broken"), (2, "tlkit-1"), (2, "broken"), (2, BASE),
+    ]  # fmt: skip
+    good = [r for r in found["records"] if r["ok"]]
+    assert {r["notes"]["seen"] for r in good} == {24}
+    assert all(r["notes"]["fresh"] for r in good), "each process starts with an empty cache"
+    assert {(r["contestant"], r["notes"]["setting"]) for r in good} == {
+        (BASE, BASE), ("tlkit-1", "tlkit-1"),
+    }  # fmt: skip
+    assert all((r["right"], r["judged"]) == (2, 20) for r in good), "one class of ten is right"
+    assert all(0 < r["cpu"] and 0 < r["wall"] and r["peak_mb"] > 1 for r in good)
+    text = (out / "table.md").read_text()
+    assert "| tlkit-1 | 3 |" in text
+    assert "FAILED: T, broken, round 1: RuntimeError: no luck today" in text
+    assert (out / "plot.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_hanging_contestant_is_stopped(cache, tmp_path, monkeypatch):
+    (tmp_path / "hanging.py").write_text("import time\ntime.sleep(60)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    row = Contestant("slow", "hanging", "", ("T",))
+    setting = harness.Setting(lambda work: cache, timeout=0.5)
+    found = harness.once(row, TINY, images.prepare(cache, TINY), 0, setting)
+    assert not found["ok"] and "stopped after" in found["why"]
+
+
+def test_rounds_rotate_and_alternate():
+    rows = [Contestant(name, "m", "", ("T",)) for name in "abc"]
+    order = [row.name for _, _, row in harness.plan([TINY], rows, 4)]
+    assert "".join(order) == "abcbcacababc"
+    other = dataclasses.replace(TINY, name="unknown to all")
+    assert harness.plan([other], rows, 2) == []
+
+
+def test_ratios_are_medians_of_pairs_within_a_round():
+    records = [record(BASE, 1, 10.0, 8.0), record(BASE, 2, 90.0, 4.0), record(BASE, 3, 20.0, 6.0)]
+    # The second round was slow for both: a ratio of medians would say 20 / 4 = 5.
+    records += [record("x", 1, 5.0, 2.0), record("x", 2, 30.0, 2.0), record("x", 3, 4.0, 2.0)]
+    records += [record("y", 3, 40.0), record("x", 4, 1.0) | {"ok": False}]
+    rows = [Contestant(name, "m", "", ("T",)) for name in (BASE, "x", "y", "absent")]
+    found = {row["contestant"]: row for row in results.summarise(records, [TINY], rows)}
+    assert list(found) == [BASE, "x", "y"]
+    assert found[BASE][f"wall_ratio_{BASE}"] == 1.0
+    assert found["x"][f"wall_ratio_{BASE}"] == 3.0  # of 2, 3, 5
+    assert found["x"][f"cpu_ratio_{BASE}"] == 3.0  # of 4, 2, 3
+    assert found["x"]["wall"] == 5.0 and found["x"]["wall_range"] == [4.0, 30.0]
+    assert found["y"][f"wall_ratio_{BASE}"] == 0.5  # only the round it has taken part in
+    assert found["x"][f"wall_ratio_{FAIR}"] is None
+    assert found["x"]["rounds"] == 3 and found["x"]["accuracy"] == 0.75
+
+
+def test_wilson_interval_of_textbook_case():
+    low, high = results.wilson(0.75, 20)
+    assert (low, high) == pytest.approx((0.5313, 0.8881), abs=1e-4)
+    assert results.wilson(1.0, 10)[1] == pytest.approx(1.0)
+    assert results.wilson(0.0, 10)[0] == pytest.approx(0.0)
+
+
+def test_views_are_stated_for_every_row():
+    guide, cached = (Contestant(n, "m", "", ("T",), views=v)
+                     for n, v in (("guide", "fresh"), ("cached", "1, then fresh")))  # fmt: skip
+    assert results.views(guide, TINY, []) == "2"
+    assert results.views(cached, TINY, []) == "1, then 1"
+    assert results.views(cached, dataclasses.replace(TINY, tail_epochs=0), []) == "1"
+    assert results.views(guide, TINY, [record("x", 1, 1.0, notes={"views": 4})]) == "4"
+
+
+def test_targets_are_judged_in_both_directions():
+    def rows(seconds):
+        records = [record(BASE, 1, 80.0, work="W1"), record("tlkit-1", 1, seconds, work="W1")]
+        mine = [Contestant(name, "m", "", ("W1",)) for name in (BASE, "tlkit-1")]
+        return results.verdicts(results.summarise(records, [works.FULL[1]], mine), records)
+
+    assert rows(10.0)[0] == "reached: W1, one view, in wall time: 8.00x (target 7x)"
+    assert rows(20.0)[0].startswith("MISSED: W1, one view, in wall time: 4.00x")
+    assert rows(100.0)[-1].startswith("MISSED: slowest tlkit row")
+
+
+def test_cost_of_trials():
+    marks = {"trial 1": {"wall": 10.0}, "trial 8": {"wall": 14.0}}
+    records = [record("tlkit", 1, 15.0, work="W4", marks=marks)]
+    assert results.trials_cost(records) == 1.5
+    assert results.trials_cost([record("x", 1, 1.0)]) is None
+    assert results.verdicts([], records) == [
+        "reached: W4, tlkit: all trials cost 1.50x the first (target < 2x)"
+    ]
+
+
+def test_growth_is_against_the_first_size():
+    sizes = tuple(dataclasses.replace(TINY, name=f"n={n}", images=n) for n in (100, 1000))
+    records = [record("x", 1, 2.0, 4.0, work="n=100"), record("x", 1, 21.0, 20.0, work="n=1000")]
+    rows = results.summarise(records, sizes, [Contestant("x", "m", "", ("n=100", "n=1000"))])
+    text = results.growth(rows, {"images": sizes})
+    assert "| x | n=1000 | 21.0 | 10.50 | 20.0 | 5.00 | 100 |" in text
+
+
+def test_photos_are_repeatable_and_larger_sets_contain_smaller_ones(cache):
+    assert np.array_equal(images.draw("dots", 3, (60, 40)), images.draw("dots", 3, (60, 40)))
+    assert not np.array_equal(images.draw("dots", 3, (60, 40)), images.draw("dots", 4, (60, 40)))
+    assert not np.array_equal(images.draw("dots", 3, (60, 40)), images.draw("bars", 3, (60, 40)))
+    small = _contents(images.prepare(cache, TINY))
+    large = _contents(images.prepare(cache, dataclasses.replace(TINY, images=40)))
+    assert {part: len(small[part]) for part in small} == {"train": 24, "val": 10, "test": 20}
+    assert small["test"] == large["test"] and small["train"] <= large["train"]
+    for found in (small, large):
+        assert not found["train"] & found["test"] and not found["val"] & found["test"]
+        assert not found["train"] & found["val"]
+
+
+def test_own_photos_keep_their_test_part(tmp_path):
+    for part, count in (("train", 9), ("test", 4)):
+        for name in ("ant", "bee"):
+            folder = tmp_path / "photos" / part / name
+            folder.mkdir(parents=True)
+            for i in range(count):
+                (folder / f"{i}.jpg").write_bytes(f"{part}{name}{i}".encode())
+    work = dataclasses.replace(TINY, images=6)
+    found = _contents(images.prepare(tmp_path / "cache", work, tmp_path / "photos"))
+    assert {part: len(found[part]) for part in found} == {"train": 6, "val": 10, "test": 8}
+    assert all(content.startswith(b"test") for content in found["test"])
+    with pytest.raises(TlkitError, match="two or more"):
+        images.own(tmp_path / "photos" / "train" / "ant")
+
+
+def _contents(folder: Path) -> dict[str, set[bytes]]:
+    parts = ("train", "val", "test")
+    return {part: {p.read_bytes() for p in (folder / part).glob("*/*")} for part in parts}
+
+
+def test_a_job_survives_its_file(tmp_path):
+    job = Job("m", works.FULL[2], "a", "b", seed=3, options={"views": 1}, spawned=1.5)
+    job.write(tmp_path / "job.json")
+    assert Job.read(tmp_path / "job.json") == job
+
+
+def test_the_clock_counts_cpu_seconds():
+    clock = Clock(0.0)
+    clock.mark("before")
+    sum(math.sqrt(i) for i in range(300_000))
+    clock.mark("after")
+    assert clock.marks["after"]["cpu"] > clock.marks["before"]["cpu"]
+
+
+def test_boundaries_of_works_are_those_of_tlkit():
+    from tlkit.backbone_table import spec
+
+    for work in (*works.FULL, *works.QUICK, TINY):
+        stages = dict(spec(work.backbone).stages)
+        below = list(stages)[list(stages).index(work.stage) - 1]
+        assert stages[below] == work.boundary
+
+
+def test_unknown_names_are_refused(capsys):
+    assert command.main(["--only", "W11"]) == 2
+    assert "Unknown work 'W11'" in capsys.readouterr().err
+    assert command.main(["--only", "W1", "--peers", "tlkit-one"]) == 2
+    assert "Did you mean" in capsys.readouterr().err
+
+
+def test_absent_packages_are_a_reason():
+    row = dataclasses.replace(contestants.CONTESTANTS[0], needs=("json", "no_such_package"))
+    assert row.absent() == "not installed: no_such_package"
+    assert dataclasses.replace(row, needs=("json",)).absent() == ""
+
+
+def test_variants_set_the_environment():
+    row = contestants.variant("bf16:fresh:ENGINE=openvino,THREADS=2")
+    assert (row.name, row.views) == ("tlkit-bf16", "fresh")
+    assert row.env == {"ENGINE": "openvino", "THREADS": "2"}
+    assert row.options == {"views": "epochs"}
+    assert contestants.variant("x:ENGINE=tf").options == {"views": 1}
+    with pytest.raises(ValueError, match="reads NAME"):
+        contestants.variant("bf16")
+
+
+def test_floor_shares():
+    found = floors._compared("decode", {"slow": 50.0, "best": 100.0}, 90.0)
+    assert found["best"] == "best" and found["share"] == 0.9
+    text = floors.table([found])
+    assert "| decode: slow | 50 | 1.80 |" in text and "| 90 | 0.90 of the best |" in text
+
+
+@pytest.mark.large
+def test_guide_and_tlkit_train_the_tiny_work(cache):
+    rows = [dataclasses.replace(row, works=("T",)) for row in contestants.CONTESTANTS
+            if row.name in (BASE, FAIR, "keras-cached", "tlkit-1", "tlkit")]  # fmt: skip
+    from benchmarks.random_weights import weights_file
+
+    setting = harness.Setting(
+        lambda work: images.prepare(cache, work),
+        lambda work, folder: weights_file(cache, work, folder),
+        rounds=1,
+    )
+    for found in harness.run([TINY], rows, setting):
+        assert found["ok"], found
+        assert found["judged"] == 20 and found["peak_mb"] > 300

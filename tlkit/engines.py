@@ -1,0 +1,287 @@
+"""The frozen part of a classifier as a constant function, run by the quickest engine that agrees.
+
+Weights that do not change can be folded, fused, laid out anew and multiplied in bfloat16. What an
+engine answers is compared with Keras on the user's own first batch, and one that differs by more
+than the tolerance is refused. An engine is one row of `ENGINES`.
+"""
+
+import dataclasses
+import functools
+import gc
+import importlib.metadata
+import importlib.util
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+from tlkit import files, weights
+from tlkit.errors import TlkitError, unknown
+
+BATCH = 32  # 8 to 128 are equally quick within 5 %, so what counts is memory
+GAIN = 1.1  # an engine that rounds must be this much faster than the exact one
+_TIMED_ROWS = 16
+_KEPT = 12  # converted networks left on disk
+
+
+@dataclasses.dataclass(frozen=True)
+class Engine:
+    """A compiled function from rows to features.
+
+    For one batch size a row's features are the same bits whichever rows stand beside it and
+    wherever it stands among them.
+
+    Attributes:
+        name: A key of `ENGINES`.
+        call: float32 rows [n, ...], array or tensor, to float32 features [n, ...], an array.
+        difference: Largest distance of a row of the sample from Keras's, relative to its norm.
+        note: Why better engines were left out; empty if none was.
+    """
+
+    name: str
+    call: Callable[[Any], np.ndarray]
+    difference: float
+    note: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Source:
+    """What an engine is made from: the part, and its trace for any number of rows."""
+
+    part: keras.Model
+    traced: Any  # a concrete function
+
+    @functools.cached_property
+    def constant(self) -> Any:
+        """The trace with every variable's present value written into it."""
+        return convert_variables_to_constants_v2(self.traced)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Row:
+    """How to make one engine.
+
+    Attributes:
+        build: Makes the function of one float32 array.
+        missing: Says what this machine lacks for it; empty if nothing.
+        rounds: It may multiply in less than float32, so it must earn its place by speed.
+    """
+
+    build: Callable[[_Source], Callable]
+    missing: Callable[[], str] = str
+    rounds: bool = False
+
+
+def compile(
+    part: keras.Model, sample: np.ndarray, *, engine: str = "auto", tolerance: float = 1e-2
+) -> Engine:
+    """Returns the best engine for `part(rows, training=False)` with its present weights.
+
+    Args:
+        part: A model with one input and one output. Compile again after its weights change.
+        sample: The first batch, [n, ...], rows as they will come.
+        engine: A key of `ENGINES`, or `auto` for the first that is there, agrees and is faster.
+        tolerance: Largest accepted `Engine.difference`; beyond it the next engine is taken.
+
+    Raises:
+        TlkitError: Unknown engine, or one asked for by name that this machine lacks.
+    """
+    names = candidates(engine)
+    sample = np.asarray(sample, np.float32)
+    source = _Source(part, _trace(part, sample.shape[1:]))
+    built = functools.cache(lambda name: ENGINES[name].build(source))
+    reference = built("keras")(sample)
+    notes = []
+    for name in names:
+        off, refusal = _trial(name, built, sample, reference, tolerance)
+        if not refusal and engine == "auto" and ENGINES[name].rounds:
+            refusal = _too_slow(name, built, source, sample)
+        if not refusal or name == "keras":
+            break
+        notes.append(f"{name}: {refusal}")
+    call = built(name)
+    del built, source
+    gc.collect()  # graphs refer to themselves: they would hold copies of the weights for long
+    return Engine(name, call, off, "; ".join(notes))
+
+
+def candidates(engine: str = "auto") -> tuple[str, ...]:
+    """Returns the engines to try on this machine, best first; `keras` is the last.
+
+    Raises:
+        TlkitError: Unknown engine, or one that this machine lacks.
+    """
+    if engine == "auto":
+        return tuple(name for name, row in ENGINES.items() if not row.missing())
+    if engine not in ENGINES:
+        raise unknown("engine", engine, ("auto", *ENGINES))
+    if lack := ENGINES[engine].missing():
+        raise TlkitError(f"The engine {engine!r} cannot be used here: {lack}.")
+    after = list(ENGINES)[list(ENGINES).index(engine) + 1 :]
+    return (engine, *(name for name in after if not ENGINES[name].missing()))
+
+
+def signature(engine: str = "auto") -> str:
+    """Returns what a choice depends on besides network and rows, for keys of kept features."""
+    packages = [name for name in ("openvino", "tensorflow", "keras") if _installed(name)]
+    versions = [f"{name}-{importlib.metadata.version(name)}" for name in packages]
+    return " ".join([*candidates(engine), *versions])
+
+
+def difference(answer: np.ndarray, reference: np.ndarray) -> float:
+    """Returns the largest distance of a row from its reference, relative to the latter's norm.
+
+    It is infinite where shapes differ or any value is not finite.
+    """
+    if answer.shape != reference.shape or not np.isfinite(answer).all():
+        return float("inf")
+    expected = reference.reshape(len(reference), -1).astype(np.float64)
+    error = np.linalg.norm(answer.reshape(expected.shape) - expected, axis=1)
+    off = error / np.maximum(np.linalg.norm(expected, axis=1), 1e-12)
+    return float(np.nan_to_num(off, nan=np.inf).max(initial=0.0))
+
+
+@functools.cache
+def cpu_flags() -> frozenset[str]:
+    """Returns the CPU's features as Linux names them; none where they cannot be read."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return frozenset()
+    lines = (line for line in text.splitlines() if line.startswith("flags"))
+    return frozenset(next(lines, "").partition(":")[2].split())
+
+
+def _has_bfloat16() -> bool:
+    return bool(cpu_flags() & {"avx512_bf16", "amx_bf16"})
+
+
+def _no_bfloat16() -> str:
+    return "" if _has_bfloat16() else "the CPU does not multiply in bfloat16"
+
+
+def _no_openvino() -> str:
+    return "" if _installed("openvino") else "OpenVINO is not installed; pip install tlkit[fast]"
+
+
+def _installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
+
+
+def _trace(part, shape):
+    """Traces for any number of rows, so that a last, shorter batch compiles nothing anew."""
+    function = tf.function(lambda rows: part(rows, training=False), autograph=False)
+    return function.get_concrete_function(tf.TensorSpec((None, *shape), tf.float32))
+
+
+def _keras(source: _Source) -> Callable:
+    traced = source.traced
+    return lambda rows: traced(tf.convert_to_tensor(rows, tf.float32)).numpy()
+
+
+def _constants(source: _Source, bfloat16: bool = False) -> Callable:
+    """A session, since it takes graph options of its own; elsewhere they are the process's."""
+    graph, constant = tf.Graph(), source.constant
+    with graph.as_default():
+        tf.import_graph_def(constant.graph.as_graph_def(), name="")
+    config = tf.compat.v1.ConfigProto()
+    config.graph_options.rewrite_options.auto_mixed_precision_onednn_bfloat16 = 1 if bfloat16 else 0
+    run = tf.compat.v1.Session(graph=graph, config=config).make_callable(
+        constant.outputs[0].name, feed_list=[constant.inputs[0].name]
+    )
+    return lambda rows: run(np.asarray(rows, np.float32))
+
+
+def _openvino(source: _Source) -> Callable:
+    """The network as OpenVINO's own, converted once (about 3 s) and kept by its weights."""
+    import openvino
+
+    precision = "bf16" if _has_bfloat16() else "f32"
+    path = _folder() / f"{_key(source.part, weights.fingerprint(source.part.variables))}.xml"
+    if not path.exists():
+        _convert(source, path)
+    path.touch()
+    network = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": precision})
+    return lambda rows: network(np.ascontiguousarray(rows, np.float32))[0]
+
+
+def _convert(source: _Source, path: Path) -> None:
+    import openvino
+
+    network = openvino.convert_model(source.traced)
+    with files.replacing(path) as temporary:
+        openvino.save_model(network, temporary, compress_to_fp16=False)
+        os.replace(temporary.with_suffix(".bin"), path.with_suffix(".bin"))
+    for old in sorted(path.parent.glob("*.xml"), key=lambda p: -p.stat().st_mtime)[_KEPT:]:
+        old.unlink(missing_ok=True)
+        old.with_suffix(".bin").unlink(missing_ok=True)
+
+
+ENGINES: dict[str, _Row] = {  # best first; each one that fails gives way to the next
+    "openvino": _Row(_openvino, _no_openvino, rounds=True),
+    "bfloat16": _Row(functools.partial(_constants, bfloat16=True), _no_bfloat16, rounds=True),
+    "constants": _Row(_constants),
+    "keras": _Row(_keras),
+}
+
+
+def _trial(name, built, sample, reference, tolerance) -> tuple[float, str]:
+    """Runs an engine on the sample; returns its difference and why it is refused, if it is."""
+    try:
+        off = difference(built(name)(sample), reference)
+    except Exception as error:  # whatever goes wrong in an optional engine, the next one is there
+        if name == "keras":
+            raise
+        return float("inf"), f"{type(error).__name__}: {str(error)[:200]}"
+    if off == float("inf"):
+        return off, "values that are not finite"
+    return off, f"differs by {off:.2g}, more than {tolerance:.2g}" if off > tolerance else ""
+
+
+def _too_slow(name, built, source, sample) -> str:
+    """Says whether rounding does not pay. The first verdict is kept, so that runs agree."""
+    path = _folder() / f"{_key(source.part, name, sample.shape[1:])}.json"
+    if not path.exists():
+        gain = _gain(built(name), built("constants"), sample[:_TIMED_ROWS])
+        files.write_json(path, {"engine": name, "gain": round(gain, 3)})
+    gain = files.read_json(path)["gain"]
+    return "" if gain >= GAIN else f"only {gain:.2f} times as fast as float32"
+
+
+def _gain(call, exact, rows) -> float:
+    """Returns how many times faster `call` is than `exact`: the best of three runs each, in turn."""
+    both = (call, exact)
+    seconds = [[_seconds(function, rows) for function in both] for _ in range(4)][1:]
+    return min(b for _, b in seconds) / min(a for a, _ in seconds)
+
+
+def _seconds(function, rows) -> float:
+    start = time.perf_counter()
+    function(rows)
+    return time.perf_counter() - start
+
+
+def _folder() -> Path:
+    return files.home() / "engines"
+
+
+def _key(part, *values) -> str:
+    """Returns a digest of a network's structure, names left out, and of `values`."""
+    return files.combined_hash(signature(), list(_structure(part)), *values)
+
+
+def _structure(part) -> Iterator[tuple]:
+    for operation in part.operations:
+        if isinstance(operation, keras.Model):
+            yield from _structure(operation)
+        elif isinstance(operation, keras.layers.Layer):
+            config = operation.get_config()
+            yield type(operation).__name__, {k: v for k, v in config.items() if k != "name"}
+        else:
+            yield (type(operation).__name__,)
