@@ -39,13 +39,23 @@ def _parser() -> argparse.ArgumentParser:
     add("--rounds", type=int, default=3, help="how often everything is run (3)")
     add("--data", type=Path, metavar="DIR", help="your photos in place of generated ones")
     add("--weights", action="append", default=[], metavar="[BACKBONE=]FILE",
-        help="trained weights for tlkit and the Keras peers; mobilenet_v2 if no name is given")  # fmt: skip
+        help="trained weights for tlkit and the Keras peers (mobilenet_v2)")  # fmt: skip
     add("--variant", action="append", default=[], type=_variant, metavar="NAME[:VIEWS]:KEY=VALUE",
         help="one more tlkit row, with environment variables set")  # fmt: skip
-    add("--torch-python", metavar="PATH", help="interpreter that has torch (and timm, fastai)")
+    add(
+        "--torch-python",
+        type=os.path.abspath,
+        metavar="PATH",
+        help="interpreter that has torch (and timm, fastai)",
+    )
     add("--out", type=Path, default=Path(__file__).parent / "results", metavar="DIR")
-    add("--cache", type=Path, default=files.home() / "benchmarks", metavar="DIR")
+    add("--cache", type=_path, default=_path(files.home() / "benchmarks"), metavar="DIR")
     return parser
+
+
+def _path(text: str | Path) -> Path:
+    """Returns an absolute path: contestants run in a folder of their own."""
+    return Path(text).resolve()
 
 
 def _variant(text: str) -> Contestant:
@@ -123,12 +133,13 @@ def chosen_contestants(options) -> tuple[list[Contestant], dict[str, str]]:
             for name, row in rows.items()
             if "torch" in row.needs
         }
+    always = {CONTESTANTS[0].name, *(row.name for row in options.variant)}
     if options.peers and options.peers != "all":
         names = [name.strip() for name in options.peers.split(",")]
         for name in names:
             if name not in rows:
                 raise unknown("contestant", name, [*rows, "all"])
-        rows = {name: row for name, row in rows.items() if name in (CONTESTANTS[0].name, *names)}
+        rows = {name: row for name, row in rows.items() if name in always | {*names}}
     elif not options.full and not options.peers:
         rows = {name: dataclasses.replace(row, works=row.quick) for name, row in rows.items()}
     absent = {name: row.absent() for name, row in rows.items() if row.absent()}

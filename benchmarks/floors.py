@@ -1,6 +1,6 @@
 """How near tlkit is to what this machine can do: forward, decode and tail, achieved / floor.
 
-Runs in one process: `python -m benchmarks.floors PHOTOS OUT.json [WEIGHTS]`. Each rate is the best
+Runs in one process: `python -m benchmarks.floors FOLDER OUT.json WEIGHTS`. Each rate is the best
 of several passes, after a first one that is not counted (compilation, caches).
 """
 
@@ -214,8 +214,10 @@ def tail(data, weights: str) -> dict[str, Any]:
     import tlkit
 
     rule = tlkit.PixelRule(SIZE, "squash")
-    model = tlkit.Classifier(BACKBONE, data.class_names, size=rule, weights=weights)
-    bare = rate(_bare_epoch(model, len(data.train)), len(data.train))
+    trained, model = (
+        tlkit.Classifier(BACKBONE, data.class_names, size=rule, weights=weights) for _ in range(2)
+    )
+    bare = rate(_bare_epoch(trained, len(data.train)), len(data.train))
     phase = tlkit.Phase(
         "fine-tune",
         STAGE,
@@ -272,13 +274,13 @@ def _compared(name: str, rates: dict[str, float], achieved: float) -> dict[str, 
     }
 
 
-def measure(photos: str, weights: str) -> list[dict[str, Any]]:
+def measure(folder: str, weights: str) -> list[dict[str, Any]]:
     """Measures all three on a prepared folder."""
     import tlkit
     from benchmarks.worker import labelled
 
-    data = tlkit.load_images(photos)
-    paths = labelled(f"{photos}/train")[0]
+    data = tlkit.load_images(f"{folder}/photos", test_share=0.0)
+    paths = labelled(f"{folder}/photos/train")[0]
     return [decode(paths), forward(data, weights), tail(data, weights)]
 
 

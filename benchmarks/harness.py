@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -108,16 +109,18 @@ def _spawn(job: Job, row: Contestant, timeout: float) -> tuple[int, float]:
         dataclasses.replace(job, spawned=time.monotonic()).write(scratch / "job.json")
         process = subprocess.Popen(
             command, cwd=scratch, env=env, stdout=log, stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
         with _Memory(process.pid) as memory:
             try:
                 code = process.wait(timeout)
             except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
                 code = -1
                 log.write(f"\nstopped after {timeout:.0f} s".encode())
+            finally:  # also when the user interrupts: leave no worker behind
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)
+                    process.wait()
     return code, memory.peak
 
 
@@ -140,11 +143,11 @@ def _outcome(scratch: Path, code: int, peak: float) -> dict[str, Any]:
 class _Memory:
     """Watches what a process and its descendants hold together, while there are descendants.
 
-    A process alone knows its own peak better than sampling does; pages shared by several are
-    counted once for each, as `top` does.
+    A process alone knows its own peak better than sampling does. Pages shared by several are
+    divided among them.
     """
 
-    INTERVAL = 0.25
+    INTERVAL = 0.5
 
     def __init__(self, pid: int):
         self.pid = pid
@@ -164,7 +167,7 @@ class _Memory:
         while not self._done.wait(self.INTERVAL):
             tree = _descendants(self.pid)
             if len(tree) > 1:
-                self.peak = max(self.peak, sum(map(_resident_mb, tree)))
+                self.peak = max(self.peak, sum(map(_share_mb, tree)))
 
 
 def _descendants(pid: int) -> list[int]:
@@ -179,12 +182,12 @@ def _descendants(pid: int) -> list[int]:
     return found
 
 
-def _resident_mb(pid: int) -> float:
+def _share_mb(pid: int) -> float:
     try:
-        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except OSError:
-        return 0.0
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+        return 0.0  # it has just ended
+    return sum(int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("Pss:"))
 
 
 def machine() -> dict[str, Any]:

@@ -123,7 +123,7 @@ def _by_class(folder: Path) -> dict[str, list[Path]]:
 
 
 def prepare(cache: Path, work: Work, data: Path | None = None) -> Path:
-    """Returns a folder with train/, val/ and test/ for a work, made of links or copies.
+    """Returns a folder with photos/train, photos/val and test for a work: links or copies.
 
     Generated photos come in the work's own numbers. Of your own folder at most that many are
     used, in equal shares of the classes, and its test/ (else a fifth) is what is held out.
@@ -144,7 +144,7 @@ def prepare(cache: Path, work: Work, data: Path | None = None) -> Path:
             chosen = test or {label: files[: len(files) // 5] for label, files in rest.items()}
         else:
             chosen = _share(rest, count)
-        _link(folder / part, chosen)
+        _link(folder / (part if part == "test" else f"photos/{part}"), chosen)
         taken = {path for files in chosen.values() for path in files}
         rest = {label: [p for p in files if p not in taken] for label, files in rest.items()}
     return folder

@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks import keras_guide as guide
 from benchmarks.worker import Clock, Job
-from benchmarks.works import TRIALS
+from benchmarks.works import DROPOUT, TAIL_RATE
 
 
 def train(job: Job, clock: Clock) -> Callable[[list[str]], list[str]]:
@@ -19,23 +19,20 @@ def train(job: Job, clock: Clock) -> Callable[[list[str]], list[str]]:
     keras.utils.set_random_seed(job.seed)
     clock.mark("imported")
     train_set, val_set, names = guide.datasets(job)
-    model, base = guide.build(job, len(names), guide.DROPOUT)
+    model, base = guide.build(job, len(names), DROPOUT)
     extractor = _extractor(job, base)
     sets = [_features(extractor, each) for each in (train_set, val_set)]
     clock.mark("features")
-    trials = (
-        TRIALS[: job.work.trials] if job.work.trials > 1 else ((guide.HEAD_RATE, guide.DROPOUT),)
-    )
     best = -1.0
-    for number, (rate, dropout) in enumerate(trials, 1):
+    for number, (rate, dropout) in enumerate(job.work.settings, 1):
         score, weights = _head(sets, len(names), rate, dropout, job.work)
-        clock.mark(f"trial {number}" if job.work.trials > 1 else "head")
+        clock.mark(f"trial {number}")
         if score > best:
             best = score
             model.layers[-1].set_weights(weights)
     if job.work.tail_epochs:
         guide.open_tail(base, job.work.boundary, bool(job.options.get("freeze_norms")))
-        guide.compile_model(model, guide.TAIL_RATE)
+        guide.compile_model(model, TAIL_RATE)
         model.fit(train_set, validation_data=val_set, epochs=job.work.tail_epochs, verbose=0)
     return lambda files: guide.answers(model, files, job.work, names)
 

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.worker import Clock, Job
-from benchmarks.works import TRIALS, Work
+from benchmarks.works import TAIL_RATE, Work
 
 # name in the table of works -> constructor, its arguments, pixels it expects
 APPLICATIONS: dict[str, tuple[Callable, dict, str]] = {
@@ -22,7 +22,6 @@ APPLICATIONS: dict[str, tuple[Callable, dict, str]] = {
     "mobilenet_v2_0.35": (keras.applications.MobileNetV2, {"alpha": 0.35}, "-1..1"),
     "resnet50": (keras.applications.ResNet50, {}, "caffe"),
 }
-HEAD_RATE, TAIL_RATE, DROPOUT = 1e-3, 1e-5, 0.2
 
 
 def train(job: Job, clock: Clock) -> Callable[[list[str]], list[str]]:
@@ -30,16 +29,15 @@ def train(job: Job, clock: Clock) -> Callable[[list[str]], list[str]]:
     keras.utils.set_random_seed(job.seed)
     clock.mark("imported")
     train_set, val_set, names = datasets(job)
-    trials = TRIALS[: job.work.trials] if job.work.trials > 1 else ((HEAD_RATE, DROPOUT),)
-    best, kept = -1.0, None
-    for number, (rate, dropout) in enumerate(trials, 1):
+    best = -1.0
+    for number, (rate, dropout) in enumerate(job.work.settings, 1):
         model, base = build(job, len(names), dropout)
         score = fit_head(model, base, (train_set, val_set), rate, job.work.head_epochs)
-        clock.mark(f"trial {number}" if job.work.trials > 1 else "head")
+        clock.mark(f"trial {number}")
         if score > best:
-            best, kept = score, model
+            best, kept, its_base = score, model, base
     if job.work.tail_epochs:
-        open_tail(base, job.work.boundary, bool(job.options.get("freeze_norms")))
+        open_tail(its_base, job.work.boundary, bool(job.options.get("freeze_norms")))
         compile_model(kept, TAIL_RATE)
         kept.fit(train_set, validation_data=val_set, epochs=job.work.tail_epochs, verbose=0)
     return lambda files: answers(kept, files, job.work, names)
@@ -53,8 +51,8 @@ def datasets(job: Job):
         "verbose": False,
     }
     read = keras.utils.image_dataset_from_directory
-    train_set = read(f"{job.folder}/train", shuffle=True, seed=job.seed, **options)
-    val_set = read(f"{job.folder}/val", shuffle=False, **options)
+    train_set = read(f"{job.photos}/train", shuffle=True, seed=job.seed, **options)
+    val_set = read(f"{job.photos}/val", shuffle=False, **options)
     ahead = [each.prefetch(tf.data.AUTOTUNE) for each in (train_set, val_set)]
     return *ahead, train_set.class_names
 

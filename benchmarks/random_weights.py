@@ -26,7 +26,7 @@ def weights_file(cache: Path, work: Work, folder: Path) -> str:
     """
     path = cache / f"random-{work.backbone}-{work.size}.weights.h5"
     if not path.exists():
-        arguments = [work.backbone, str(work.size), str(folder / "train"), str(path)]
+        arguments = [work.backbone, str(work.size), str(folder / "photos" / "train"), str(path)]
         command = [sys.executable, "-m", "benchmarks.random_weights", *arguments]
         env = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(ROOT)}
         made = subprocess.run(command, env=env, capture_output=True, text=True, check=False)

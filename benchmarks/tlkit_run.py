@@ -10,7 +10,7 @@ from typing import Any
 
 import tlkit
 from benchmarks.worker import Clock, Job
-from benchmarks.works import TRIALS
+from benchmarks.works import TAIL_RATE
 from tlkit import augment, backbones
 from tlkit.phases import Phase
 
@@ -20,29 +20,28 @@ PLAIN: dict[str, Any] = {
     "optimizer": "adam", "schedule": "constant", "warmup": 0.0, "decay": 1.0, "weight_decay": 0.0,
     "smoothing": 0.0, "augment": "guide",
 }  # fmt: skip
-HEAD_RATE, TAIL_RATE, DEFAULT_TAIL_RATE, DROPOUT = 1e-3, 1e-5, 1e-4, 0.2
+DEFAULT_TAIL_RATE = 1e-4  # of `tlkit.phases.head_then_upper`
 
 
 def train(job: Job, clock: Clock) -> Callable[[list[str]], list[str]]:
     """Loads, fine-tunes (once for each trial of a search), and keeps the best."""
     clock.mark("imported")
-    data = tlkit.load_images(job.folder)
+    data = tlkit.load_images(job.photos, test_share=0.0)
     clock.mark("checked")
     rule = tlkit.PixelRule(job.work.size, "crop" if job.options.get("defaults") else "squash")
     backbone = backbones.load(
         job.work.backbone, size=rule.size, weights=job.weights or "none", seed=job.seed
     )
-    trials = TRIALS[: job.work.trials] if job.work.trials > 1 else ((HEAD_RATE, DROPOUT),)
     runs = []
-    for number, (rate, dropout) in enumerate(trials, 1):
+    for number, (rate, dropout) in enumerate(job.work.settings, 1):
         head = tlkit.Head("linear", dropout)
         model = tlkit.Classifier(backbone, data.class_names, size=rule, head=head, seed=job.seed)
         plan = phases(job, rate)
         out = f"{job.scratch}/run-{number}"
         runs.append(tlkit.fine_tune(model, data, plan, out=out, seed=job.seed))
-        clock.mark(f"trial {number}" if job.work.trials > 1 else "fine-tuned")
+        clock.mark(f"trial {number}")
     best = max(runs, key=lambda run: max(row["val_accuracy"] for row in run.history))
-    clock.notes["views"] = max(phase.views for phase in plan)
+    clock.notes["views"] = max(min(phase.views, phase.epochs) for phase in plan)
     clock.notes["epoch_seconds"] = [round(row["seconds"], 4) for row in best.history]
     return lambda files: [best.model.class_names[i] for i in best.model.predict(files).argmax(-1)]
 

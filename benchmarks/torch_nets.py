@@ -1,7 +1,7 @@
 """MobileNetV2 and ResNet-50 in plain PyTorch, each split into a lower part and a tail.
 
-Layers are the papers' (Sandler et al. 2018, Table 2; He et al. 2016, Table 1), so parameters and
-arithmetic are those of the Keras nets.
+Layers are the papers' (Sandler et al. 2018, Table 2; He et al. 2016, Table 1), so the arithmetic is
+that of the Keras nets, but for the biases that Keras's ResNet50 has in front of BatchNorm.
 """
 
 import torch

@@ -16,9 +16,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from benchmarks import torch_nets
 from benchmarks.worker import Clock, Job, labelled
+from benchmarks.works import HEAD_RATE, TAIL_RATE
 
 WORKERS = 2
-RATES = (1e-3, 1e-5)
 QUARTER_TURN = math.pi / 2
 
 
@@ -42,11 +42,11 @@ def train(job: Job, clock: Clock) -> Callable[[list[str]], list[str]]:
     """Trains the head, then head and tail."""
     torch.manual_seed(job.seed)
     clock.mark("imported")
-    names = sorted(set(labelled(f"{job.folder}/train")[1]))
+    names = sorted(set(labelled(f"{job.photos}/train")[1]))
     train_set, val_set = (loader(job, part, names) for part in ("train", "val"))
     model = torch_nets.channels_last(torch_nets.Classifier(job.work.backbone, len(names)))
     for tail, epochs in enumerate((job.work.head_epochs, job.work.tail_epochs)):
-        optimizer = torch.optim.Adam(model.freeze(bool(tail)), RATES[tail])
+        optimizer = torch.optim.Adam(model.freeze(bool(tail)), (HEAD_RATE, TAIL_RATE)[tail])
         for _ in range(epochs):
             epoch(model, train_set, optimizer)
             accuracy(model, val_set)
@@ -57,7 +57,7 @@ def train(job: Job, clock: Clock) -> Callable[[list[str]], list[str]]:
 
 def loader(job: Job, part: str, names: list[str]) -> DataLoader:
     """Returns the batches of one part; workers live through all epochs."""
-    files, labels = labelled(f"{job.folder}/{part}")
+    files, labels = labelled(f"{job.photos}/{part}")
     photos = Photos(files, [names.index(label) for label in labels], job.work.size)
     return DataLoader(
         photos, job.work.batch_size, shuffle=part == "train", num_workers=WORKERS,

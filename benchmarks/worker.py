@@ -19,12 +19,17 @@ class Job:
 
     module: str
     work: Work
-    folder: str  # holds train/, val/ and test/, each with one folder for each class
+    folder: str  # holds photos/train, photos/val and test, each with one folder for each class
     scratch: str  # an empty folder that is removed afterwards
     seed: int = 0
     weights: str | None = None  # a weights file, or None for random values
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
     spawned: float = 0.0  # monotonic clock of the machine, just before the process was made
+
+    @property
+    def photos(self) -> str:
+        """The folder with train/ and val/: all that a contestant is shown."""
+        return f"{self.folder}/photos"
 
     def write(self, path: Path) -> None:
         """Writes the job as JSON."""

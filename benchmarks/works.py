@@ -2,6 +2,11 @@
 
 import dataclasses
 
+# The settings of the guide, which all contestants get that do not choose their own.
+HEAD_RATE, TAIL_RATE, DROPOUT = 1e-3, 1e-5, 0.2
+# What the trials of a search differ in: learning rate and dropout.
+TRIALS = tuple((rate, dropout) for rate in (3e-4, 1e-3, 3e-3, 1e-2) for dropout in (0.0, 0.3))
+
 
 @dataclasses.dataclass(frozen=True)
 class Work:
@@ -44,12 +49,17 @@ class Work:
         """Images for validation."""
         return max(self.images // 10, 10)
 
+    @property
+    def settings(self) -> tuple[tuple[float, float], ...]:
+        """Learning rate and dropout of the head, one pair for each trial."""
+        return TRIALS[: self.trials] if self.trials > 1 else ((HEAD_RATE, DROPOUT),)
+
     def describe(self) -> str:
         """Returns the sizes in one line."""
         tail = f" + {self.tail_epochs} fine-tune" if self.tail_epochs else ""
         trials = f", {self.trials} trials" if self.trials > 1 else ""
         return (
-            f"{self.title}: {self.images:,} images of {self.photo[0]}x{self.photo[1]}, "
+            f"{self.title}: {self.images:,} images, "
             f"{self.backbone} at {self.size}, {self.head_epochs} head{tail} epochs{trials}"
         )
 
@@ -72,9 +82,6 @@ QUICK = (
     Work("W3", "head only", 80, 20, 0, test=100),
     Work("W4", "search of eight trials", 48, 2, 0, trials=8, test=100),
 )
-
-# What the trials of a search differ in: learning rate and dropout.
-TRIALS = tuple((rate, dropout) for rate in (3e-4, 1e-3, 3e-3, 1e-2) for dropout in (0.0, 0.3))
 
 
 def series(full: bool) -> dict[str, tuple[Work, ...]]:

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import tlkit
+from tlkit import phases as schedules
 from tlkit.resampling import paired_difference
 
 BACKBONE, SIZE = "mobilenet_v2", 160
@@ -36,14 +37,14 @@ def _train(how: str, data: tlkit.Data, arguments) -> tlkit.Run:
     model = tlkit.Classifier(
         BACKBONE, data.class_names, weights=weights, size=size, seed=arguments.seed
     )
-    phases = phases.head_then_upper(model.stages)
+    phases = schedules.head_then_upper(model.stages)
     if how == "scratch":
         budget = sum(phase.epochs for phase in phases)
         phases = tlkit.default_phases(model, epochs=budget)
     elif how == "head only":
         phases = phases[:1]
     if arguments.quick:
-        phases = [tlkit.phases.quick(phase) for phase in phases]
+        phases = [schedules.quick(phase) for phase in phases]
     began = time.perf_counter()
     run = model.fine_tune(
         data, phases, out=arguments.out / how.replace(" ", "-"), seed=arguments.seed
@@ -54,7 +55,9 @@ def _train(how: str, data: tlkit.Data, arguments) -> tlkit.Run:
 
 
 def _compare(runs: dict[str, tlkit.Run], test) -> None:
-    right = {how: run.model.predict(test.files).argmax(1) == test.labels for how, run in runs.items()}
+    right = {
+        how: run.model.predict(test.files).argmax(1) == test.labels for how, run in runs.items()
+    }
     for other in ("head only", "scratch"):
         verdict = paired_difference(right["fine-tuned"], right[other])["verdict"]
         print(f"fine-tuned against {other}: {verdict}")

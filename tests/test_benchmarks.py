@@ -23,9 +23,10 @@ def train(job, clock):
     clock.mark("imported")
     if job.options.get("fail"):
         raise RuntimeError("no luck today")
-    seen = sorted(path.parent.name for path in Path(job.folder, "train").glob("*/*"))
+    seen = sorted(path.parent.name for path in Path(job.photos, "train").glob("*/*"))
     clock.notes["views"] = job.options["views"]
     clock.notes["seen"] = len(seen)
+    clock.notes["shown"] = [p.name for p in Path(job.photos).glob("*") if "test" in p.name]
     clock.notes["setting"] = os.environ.get("CHEAP", "")
     clock.notes["fresh"] = not list(Path(os.environ["TLKIT_HOME"]).glob("*"))
     first = seen[0]
@@ -66,7 +67,9 @@ def test_one_command_writes_table_results_and_plot(cache, cheap, tmp_path, monke
     monkeypatch.setattr(command, "QUICK", (TINY,))
     out = tmp_path / "out"
     arguments = ["--only", "T", "--rounds", "2", "--out", str(out), "--cache", str(cache)]
-    assert command.main([*arguments, "--weights", "any"]) == 1, "a failure shows in the exit code"
+    (tmp_path / "some.weights.h5").touch()
+    arguments += ["--weights", f"{TINY.backbone}={tmp_path}/some.weights.h5"]
+    assert command.main(arguments) == 1, "a failure shows in the exit code"
     found = json.loads((out / "results.json").read_text())
     assert [(r["round"], r["contestant"]) for r in found["records"]] == [
         (1, BASE), (1, "tlkit-1"), (1, "broken"), (2, "tlkit-1"), (2, "broken"), (2, BASE),
@@ -78,6 +81,7 @@ def test_one_command_writes_table_results_and_plot(cache, cheap, tmp_path, monke
         (BASE, BASE), ("tlkit-1", "tlkit-1"),
     }  # fmt: skip
     assert all((r["right"], r["judged"]) == (2, 20) for r in good), "one class of ten is right"
+    assert not any(r["notes"]["shown"] for r in good), "no one is shown the held-out images"
     assert all(0 < r["cpu"] and 0 < r["wall"] and r["peak_mb"] > 1 for r in good)
     text = (out / "table.md").read_text()
     assert "| tlkit-1 | 3 |" in text
@@ -136,14 +140,17 @@ def test_views_are_stated_for_every_row():
 
 
 def test_targets_are_judged_in_both_directions():
-    def rows(seconds):
-        records = [record(BASE, 1, 80.0, work="W1"), record("tlkit-1", 1, seconds, work="W1")]
-        mine = [Contestant(name, "m", "", ("W1",)) for name in (BASE, "tlkit-1")]
+    def lines(seconds, torch=80.0):
+        records = [record(BASE, 1, 80.0, work="W1"), record("torch", 1, torch, work="W1")]
+        records.append(record("tlkit-1", 1, seconds, work="W1", notes={"views": 1}))
+        mine = [Contestant(name, "m", "", ("W1",)) for name in (BASE, "torch", "tlkit-1")]
         return results.verdicts(results.summarise(records, [works.FULL[1]], mine), records)
 
-    assert rows(10.0)[0] == "reached: W1, one view, in wall time: 8.00x (target 7x)"
-    assert rows(20.0)[0].startswith("MISSED: W1, one view, in wall time: 4.00x")
-    assert rows(100.0)[-1].startswith("MISSED: slowest tlkit row")
+    who = "(tlkit-1, K = 1; target "
+    assert lines(10.0)[0] == f"reached: W1, one view, default engine: 8.00x {BASE} {who}5x)"
+    assert lines(20.0)[1] == f"MISSED: W1, best of tlkit: 4.00x {BASE} {who}7x)"
+    assert lines(10.0, torch=20.0)[2] == f"MISSED: W1, best of tlkit: 2.00x torch {who}7x)"
+    assert lines(100.0)[-1].startswith("MISSED: slowest tlkit row of all works: 0.80x")
 
 
 def test_cost_of_trials():
@@ -193,8 +200,11 @@ def test_own_photos_keep_their_test_part(tmp_path):
 
 
 def _contents(folder: Path) -> dict[str, set[bytes]]:
-    parts = ("train", "val", "test")
-    return {part: {p.read_bytes() for p in (folder / part).glob("*/*")} for part in parts}
+    parts = {"train": "photos/train", "val": "photos/val", "test": "test"}
+    return {
+        part: {path.read_bytes() for path in (folder / place).glob("*/*")}
+        for part, place in parts.items()
+    }
 
 
 def test_a_job_survives_its_file(tmp_path):
@@ -225,6 +235,8 @@ def test_unknown_names_are_refused(capsys):
     assert "Unknown work 'W11'" in capsys.readouterr().err
     assert command.main(["--only", "W1", "--peers", "tlkit-one"]) == 2
     assert "Did you mean" in capsys.readouterr().err
+    assert command.main(["--only", "W1", "--weights", "nowhere.h5"]) == 2
+    assert "no weights file nowhere.h5" in capsys.readouterr().err
 
 
 def test_absent_packages_are_a_reason():
@@ -248,6 +260,29 @@ def test_floor_shares():
     assert found["best"] == "best" and found["share"] == 0.9
     text = floors.table([found])
     assert "| decode: slow | 50 | 1.80 |" in text and "| 90 | 0.90 of the best |" in text
+
+
+def test_growth_series_run_once_each(cache, cheap, monkeypatch):
+    sizes = tuple(dataclasses.replace(TINY, name=f"images={n}", images=n) for n in (12, 24))
+    monkeypatch.setattr(command, "series", lambda full: {"images": sizes})
+    setting = harness.Setting(lambda work: images.prepare(cache, work))
+    records, text = command._scaling(False, [cheap("tlkit-1"), cheap(BASE)], setting)
+    assert [(r["contestant"], r["notes"]["seen"]) for r in records] == [
+        ("tlkit-1", 12), ("tlkit-1", 24),
+    ]  # fmt: skip
+    assert "### Growth with images" in text and "| tlkit-1 | images=24 |" in text
+
+
+def test_torch_nets_have_the_parameters_of_the_keras_ones():
+    torch_nets = pytest.importorskip("benchmarks.torch_nets", reason="torch is not installed")
+    from tlkit.backbone_table import spec
+
+    for name, biases in (("mobilenet_v2", 0), ("resnet50", 26_560)):  # Keras's biases before norms
+        lower, tail, channels = torch_nets.NETS[name]()
+        state = {**lower.state_dict(prefix="lower."), **tail.state_dict(prefix="tail.")}
+        count = sum(v.numel() for key, v in state.items() if "num_batches" not in key)
+        assert count == spec(name).parameters - biases
+        assert channels == spec(name).feature_channels
 
 
 @pytest.mark.large

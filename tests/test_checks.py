@@ -2,16 +2,21 @@
 
 import hashlib
 import io
+from unittest import mock
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
-from tlkit import checks, files
-from tlkit.checks import check, judge
-from tlkit.duplicates import clusters, small
+from tlkit import checks, duplicates, files
+from tlkit.checks import check
+from tlkit.duplicates import clusters
 from tlkit.errors import TlkitError
-from tlkit.table import from_arrays, read_source
+from tlkit.sources import read_source
+from tlkit.table import from_arrays
+from tlkit.verdicts import judge, small
 
 
 def picture(seed, size=(120, 90), detail=24):
@@ -201,6 +206,57 @@ def test_copies_are_found_and_nothing_else(tmp_path, how, size):
     of = dict(zip(checked.table.items, checked.clusters, strict=True))
     assert of["a/0.jpg"] == of["a/copy.png"]
     assert len(set(of.values())) == len(of) - 1
+
+
+def thumbnails(count, copies, seed, smooth=2.0):
+    """Returns natural-like uint8 [N, 16, 16, 3] of which `copies` repeat another, more or less."""
+    draw = np.random.default_rng(seed)
+    scale = np.hypot(np.fft.fftfreq(16)[:, None], np.fft.rfftfreq(16)) ** smooth
+    scale[0, 0] = np.inf  # no mean
+    waves = draw.normal(size=(count, 16, 9)) + 1j * draw.normal(size=(count, 16, 9))
+    gray = np.fft.irfft2(waves / scale, (16, 16))
+    gray /= gray.std((1, 2), keepdims=True)
+    # A ramp is what most pictures differ in. Copies differ in grain or, at the limit, in the ramp.
+    ramp = np.broadcast_to(np.linspace(-1.7, 1.7, 16), (16, 16))
+    gray += ramp * draw.normal(size=(count, 1, 1))
+    noise = draw.normal(size=(copies, 16, 16)) * draw.choice([0.01, 0.2, 0.27, 0.4], (copies, 1, 1))
+    noise[::3] = ramp * draw.choice([-0.26, 0.26], (len(noise[::3]), 1, 1))
+    gray = np.concatenate([gray, gray[draw.integers(0, count, copies)] + noise])
+    gray = gray[draw.permutation(len(gray))] * 40 + 128
+    return np.repeat(np.clip(gray, 0, 255).astype(np.uint8)[..., None], 3, axis=-1)
+
+
+# Few and many copies, unrelated pictures, pictures that nearly all resemble each other.
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(2, 700),
+    st.integers(0, 90),
+    st.integers(0, 9999),
+    st.sampled_from([0.0, 1.0, 2.0, 4.0]),
+)
+def test_the_search_finds_what_comparing_all_pairs_finds(count, copies, seed, smooth):
+    thumbs = thumbnails(count, copies, seed, smooth)
+    limits = duplicates.Limits()
+    space = duplicates._space(np.arange(len(thumbs)), thumbs)
+    every = space.unit @ space.unit.T
+    expected = {(i, j) for i, j in np.argwhere(every > limits.thumb).tolist() if i < j}
+    with mock.patch.object(duplicates, "_STEP", 8):  # many blocks, as large sets have
+        found = [np.stack(block[:2], axis=1) for block in space.blocks(limits.thumb)]
+    pairs = [tuple(pair) for pair in np.concatenate(found).tolist()]
+    assert set(pairs) == expected and len(pairs) == len(expected)
+    for i, j in pairs[:20]:
+        far = np.sort(1 - every[[i, j]], axis=1)[:, max(1, min(10, (len(space.unit) - 1) // 2))]
+        lonely = 1 - every[i, j] < limits.lonely * far.min()
+        assert space.lonely(i, j, every[i, j], limits) == lonely
+
+
+def test_many_planted_copies_are_all_found():
+    thumbs = thumbnails(3000, 300, 1)
+    hashes, sizes = [str(i) for i in range(3300)], np.full((3300, 2), 16)
+    gray = thumbs[..., 0].reshape(3300, -1).astype(float)
+    every = np.triu(np.corrcoef(gray) > 0.99, 1)
+    found = duplicates.find(hashes, thumbs, sizes, lambda i, side: thumbs[i])
+    assert set(map(tuple, np.argwhere(every).tolist())) <= set(found) and every.sum() > 50
 
 
 def test_flat_images_are_copies_only_when_equal(tmp_path):

@@ -68,7 +68,9 @@ def test_evaluate_report_export_predict(run_folder, tmp_path):
     assert all(set(row) == {"file", "label", "probability", "top"} for row in rows)
     assert rows[0]["top"][0] == {"label": rows[0]["label"], "probability": rows[0]["probability"]}
     broken = tlkit("predict", tmp_path / "model", pictures[0], "gone.jpg")
-    assert broken.exit_code == 2 and "gone.jpg" in broken.output and str(pictures[0]) in broken.output
+    assert (
+        broken.exit_code == 2 and "gone.jpg" in broken.output and str(pictures[0]) in broken.output
+    )
 
 
 def test_backbones_and_nets_are_listed():
@@ -125,16 +127,16 @@ def test_a_taken_run_folder_is_refused_and_kept(run_folder):
 
 
 def test_an_interrupted_run_resumes(run_folder, tmp_path, monkeypatch):
-    from tlkit import finetune
+    from tlkit import session
 
-    real = finetune._Session._epoch
+    real = session.Session._epoch
 
     def interrupted(self, number, epoch, *rest):
         if epoch == 1:
             raise KeyboardInterrupt
         return real(self, number, epoch, *rest)
 
-    monkeypatch.setattr(finetune._Session, "_epoch", interrupted)
+    monkeypatch.setattr(session.Session, "_epoch", interrupted)
     photos = run_folder.parent / "photos"
     result = tlkit("finetune", photos, *QUICK, "--out", tmp_path / "run")
     assert result.exit_code == 130 and "--resume" in result.output

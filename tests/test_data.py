@@ -100,7 +100,7 @@ def test_arrays_are_remembered_by_content(tmp_path):
     data = load_images((x, y))
     assert load_images(x, labels=y).fingerprint == data.fingerprint
     assert data.train.files[0].startswith("row ")
-    assert (data.test.table.image(0) == x[data.test.table.items[0]]).all()
+    assert (data.test.table.read(0) == x[data.test.table.items[0]]).all()
     split.write(data.manifest, tmp_path / "manifest.json")
     assert Data.from_manifest(tmp_path / "manifest.json", (x, y)).fingerprint == data.fingerprint
     with pytest.raises(TlkitError, match="give them as `source`"):
@@ -108,6 +108,39 @@ def test_arrays_are_remembered_by_content(tmp_path):
     x[0] += 1
     with pytest.raises(TlkitError, match="0 has other content"):
         Data.from_manifest(tmp_path / "manifest.json", (x, y))
+
+
+def test_arrays_with_their_own_test_arrays_are_found_again(tmp_path):
+    x = np.random.default_rng(0).integers(0, 255, (50, 8, 8, 3), np.uint8)
+    y = np.arange(50) % 2
+    data = load_images(x[:40], labels=y[:40], test=(x[40:], y[40:]))
+    assert len(data.test) == 10
+    place = tmp_path / "manifest.json"
+    split.write(data.manifest, place)
+    again = Data.from_manifest(place, x[:40], labels=y[:40], test=(x[40:], y[40:]))
+    assert again.fingerprint == data.fingerprint and again.test.hashes == data.test.hashes
+    with pytest.raises(TlkitError, match=r"give them as `test` again.*test=\.\.\."):
+        Data.from_manifest(place, (x[:40], y[:40]))
+    with pytest.raises(TlkitError, match="give them as `source` again"):
+        Data.from_manifest(place, test=(x[40:], y[40:]))
+
+
+def test_a_moved_folder_keeps_its_list_of_labels(folder, tmp_path):
+    names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*.png"))
+    rows = [f"{name},{'warm' if name.startswith('red') else 'cold'}" for name in names]
+    (tmp_path / "list.csv").write_text("\n".join(["path,label", *rows]))
+    data = load_images(folder, labels=tmp_path / "list.csv")
+    split.write(data.manifest, tmp_path / "manifest.json")
+    moved = folder.rename(tmp_path / "moved")
+    again = Data.from_manifest(tmp_path / "manifest.json", moved)
+    assert again.fingerprint == data.fingerprint and again.class_names == ("cold", "warm")
+
+
+def test_encoded_images_in_memory_are_those_of_their_files(folder):
+    paths = sorted(folder.rglob("*.png"))
+    held = load_images([path.read_bytes() for path in paths], labels=[p.parent.name for p in paths])
+    assert sorted(held.hashes) == sorted(load_images(folder).hashes)
+    assert isinstance(held.train.table.read(0), bytes)
 
 
 def test_bad_files_are_left_out_of_every_view(folder, tmp_path):

@@ -107,7 +107,9 @@ def _write_in_training(model, real, folder):
     archive = keras.export.ExportArchive()
     archive.track(real)
     spec = [tf.TensorSpec([None], tf.string, name="images")]
-    archive.add_endpoint("serve", export._endpoint(model, export.pixels.decode), input_signature=spec)
+    archive.add_endpoint(
+        "serve", export._endpoint(model, export.pixels.decode), input_signature=spec
+    )
     archive.write_out(str(folder), verbose=False)
 
 

@@ -32,9 +32,12 @@ def test_a_row_does_not_depend_on_its_place_in_the_batch(frozen, data):
     straight = frozen.rows(data.train, "stage3", View())
     other = Frozen(frozen.model, Store())
     order = np.random.default_rng(0).permutation(len(data.train))
-    mixed = dataclasses.replace(data.train, table=data.train.table.select(order),
-                                labels=data.train.labels[order],
-                                hashes=tuple(data.train.hashes[i] for i in order))
+    mixed = dataclasses.replace(
+        data.train,
+        table=data.train.table.select(order),
+        labels=data.train.labels[order],
+        hashes=tuple(data.train.hashes[i] for i in order),
+    )
     np.testing.assert_array_equal(other.rows(mixed, "stage3", View()), straight[order])
 
 

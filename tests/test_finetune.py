@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import tiny_backbone, write_pictures
-from tlkit import checkpoint, files, finetune, training
+from tlkit import checkpoint, files, finetune, session, training
 from tlkit.data import load_images
 from tlkit.errors import AuditError, TlkitError
 from tlkit.model import Classifier
@@ -32,7 +32,9 @@ def new_model(data, seed=0):
 
 def state(model):
     """Values by path; the counter in a random state's path belongs to the process."""
-    return {re.sub(r"generator_\d+", "generator", v.path): v.numpy().copy() for v in model.variables}
+    return {
+        re.sub(r"generator_\d+", "generator", v.path): v.numpy().copy() for v in model.variables
+    }
 
 
 def assert_same(one, two):
@@ -41,8 +43,8 @@ def assert_same(one, two):
         np.testing.assert_array_equal(one[path], two[path], err_msg=path)
 
 
-def stage_of(path):
-    return f"stage{path[4]}" if path[:4] in ("conv", "norm") else "head"
+def untimed(history):
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in history]
 
 
 class Dies(BaseException):
@@ -75,7 +77,7 @@ def test_it_learns_and_returns_the_best_epoch(whole):
     run, _ = whole
     best = min(row["val_loss"] for row in run.history)
     logits = run.model.logits(pixels_of(run.data.val, run))
-    assert finetune._log_loss(logits, run.data.val.labels) == pytest.approx(best, rel=2e-3)
+    assert session.log_loss(logits, run.data.val.labels) == pytest.approx(best, rel=2e-3)
     assert run.evaluate(run.data.test)["accuracy"]["value"] > 0.9
 
 
@@ -112,8 +114,7 @@ def test_the_same_seed_gives_identical_numbers_and_another_does_not(whole, data,
     again = new_model(data)
     second = finetune.fine_tune(again, data, PLAN, out=tmp_path / "again")
     assert_same(state(again), values)
-    strip = lambda rows: [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
-    assert strip(second.history) == strip(run.history)
+    assert untimed(second.history) == untimed(run.history)
     other = new_model(data)
     finetune.fine_tune(other, data, (HEAD,), out=tmp_path / "other", seed=1)
     assert not np.array_equal(state(other)["logits/kernel"], values["logits/kernel"])
@@ -122,7 +123,9 @@ def test_the_same_seed_gives_identical_numbers_and_another_does_not(whole, data,
 @pytest.mark.parametrize("epoch", [0, 1, 3, 5, 7])
 def test_interrupted_equals_uninterrupted(whole, data, tmp_path, epoch):
     with pytest.raises(Dies):
-        finetune.fine_tune(new_model(data), data, PLAN, out=tmp_path / "run", callbacks=[DieAt(epoch)])
+        finetune.fine_tune(
+            new_model(data), data, PLAN, out=tmp_path / "run", callbacks=[DieAt(epoch)]
+        )
     resumed = finetune.resume(tmp_path / "run")
     assert_same(state(resumed.model), whole[1])
     assert resumed.model.temperature == whole[0].model.temperature
@@ -191,7 +194,7 @@ def test_a_phase_that_gets_worse_does_not_win(data, tmp_path):
     assert run.records[1]["best_epoch"] <= HEAD.epochs
     best = min(row["val_loss"] for row in run.history)
     logits = model.logits(pixels_of(data.val, run))
-    assert finetune._log_loss(logits, data.val.labels) == pytest.approx(best, rel=2e-3)
+    assert session.log_loss(logits, data.val.labels) == pytest.approx(best, rel=2e-3)
 
 
 @pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")

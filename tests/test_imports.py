@@ -15,8 +15,8 @@ PACKAGE = Path(tlkit.__file__).parent
 LEVELS = (
     ("errors",),
     ("files", "progress", "listing"),
-    ("table", "exif", "augment", "surgery", "losses", "optimizers", "heads", "layers"),
-    ("duplicates", "thumbnails", "pixels", "preprocess", "imagenet_files", "calibration"),
+    ("table", "verdicts", "exif", "augment", "surgery", "losses", "optimizers", "heads", "layers"),
+    ("sources", "duplicates", "pixels", "preprocess", "imagenet_files", "calibration"),
     ("checks", "backbone_table", "resampling", "weight_files", "serving"),
     ("split", "metrics", "weights", "nets", "engines", "folded"),
     ("data", "backbones", "plots"),
@@ -25,7 +25,8 @@ LEVELS = (
     ("features",),
     ("training", "checkpoint"),
     ("run", "export"),
-    ("finetune", "summary"),
+    ("session", "summary"),
+    ("finetune",),
     ("demo",),
     ("cli",),
     ("__init__", "__main__"),
@@ -63,7 +64,9 @@ def test_imports_point_down(path):
 @pytest.mark.parametrize("code", ["import tlkit", "import tlkit.cli", "import tlkit.backbones"])
 def test_light_imports_leave_tensorflow_alone(code):
     script = f"{code}\nimport sys\nprint(sorted({{'tensorflow', 'keras'}} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "[]"
 
 

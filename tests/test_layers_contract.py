@@ -121,3 +121,26 @@ def test_any_number_of_channels(layer, channels):
     assert layer.compute_output_shape((2, 9, 8, channels)) == tuple(
         layer(images((9, 8, channels))).shape
     )
+
+
+def test_exported_layers_answer_as_the_model_does(tmp_path):
+    inputs = x = keras.Input((16, 16, 3))
+    for layer in (
+        own.ConstantPadding2D(1),
+        own.LocalResponseNormalization(),
+        own.OuterProductConv2D(4, 3),
+        own.CeilMaxPool2D(3, 2),
+        own.SparselyConnectedConv2D(MAPS, 3),
+        own.UntiedBias(),
+        own.CeilAveragePool2D(2, 2),
+        own.WindowPool2D("median", 2, 1),
+        own.LocallyConnected2D(4, 2),
+        own.Maxout(),
+    ):
+        x = layer(x)
+    model = keras.Model(inputs, x)
+    model.export(str(tmp_path / "saved"), verbose=False)
+    loaded = tf.saved_model.load(str(tmp_path / "saved"))
+    for count in (1, 3):
+        served = loaded.serve(images((16, 16, 3), count))
+        np.testing.assert_allclose(served, model(images((16, 16, 3), count)), rtol=1e-4, atol=1e-5)

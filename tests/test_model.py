@@ -31,7 +31,12 @@ def test_segments_compose_to_the_whole(model):
 
 
 def test_stages_hold_every_variable_once(model):
-    found = [id(v) for name in model.stages for l in model.stage_layers(name) for v in l.variables]
+    found = [
+        id(v)
+        for name in model.stages
+        for layer in model.stage_layers(name)
+        for v in layer.variables
+    ]
     assert sorted(found) == sorted(id(v) for v in model.backbone.net.variables)
 
 
@@ -90,7 +95,9 @@ def test_replace_from_renews_these_stages_and_no_other():
         for layer in model.stage_layers(name):
             for v in layer.variables:
                 same = np.array_equal(before[v.path], v.numpy())
-                assert same if name != "stage3" else not same or "gamma" in v.path or "beta" in v.path
+                assert (
+                    same if name != "stage3" else not same or "gamma" in v.path or "beta" in v.path
+                )
 
 
 def test_probabilities_sum_to_one_and_follow_the_temperature(model):
@@ -115,6 +122,8 @@ def test_unknown_backbone_gets_a_suggestion():
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_channels(channels):
-    model = Classifier("mobilenet_v2_0.35", NAMES, weights=None, size=PixelRule(32, "crop", channels))
+    model = Classifier(
+        "mobilenet_v2_0.35", NAMES, weights=None, size=PixelRule(32, "crop", channels)
+    )
     rows = np.zeros((2, 32, 32, channels), np.uint8)
     assert model.predict(rows).shape == (2, 3)

@@ -36,7 +36,10 @@ HAND = {
     "lenet-5": (60_000, LENET_5),
     "lenet-5-dense": (60_000 + 84 * 10 + 10, LENET_5 + 84 * 10),
     "illing": (CONVS_3X3 + 5130, 19**2 * 288 + 8**2 * 18_432 + 3**2 * 73_728 + 5120),
-    "illing-pool2": (CONVS_3X3 + 1152 * 10 + 10, 38**2 * 288 + 17**2 * 18_432 + 6**2 * 73_728 + 11_520),
+    "illing-pool2": (
+        CONVS_3X3 + 1152 * 10 + 10,
+        38**2 * 288 + 17**2 * 18_432 + 6**2 * 73_728 + 1152 * 10,
+    ),
     "maxpool": MAXPOOL,
     "maxpool-dropout-dense": MAXPOOL,
     "maxpool-dropout": MAXPOOL,
@@ -44,8 +47,9 @@ HAND = {
 
 # Keras needs seconds to trace these, or they are gigabytes; their small siblings run by default.
 DEEP = (
-    "-1202", "-190-", "-250-", "-110", "-101", "-152", "-161", "-201", "nasnet", "amoebanet",
-    "inception-v4", "inception-resnet", "overfeat", "deepface", "zfnet-wide", "vgg-e", "vgg-c",
+    "-1202", "-190-", "-250-", "-100-", "-44", "-56", "wrn-40", "-110", "-169", "-101", "-152",
+    "-161", "-201", "nasnet", "amoebanet", "inception-v4", "inception-resnet", "overfeat",
+    "deepface", "zfnet-wide", "vgg-e", "vgg-c",
 )  # fmt: skip
 ALL = nets.names()
 
@@ -59,15 +63,15 @@ def by_cost(names, most=10**9):
 
 
 def families():
-    """Returns the net of fewest weights of each family."""
+    """Returns the net of fewest multiply-adds of each family."""
     smallest = {}
-    for name in sorted(ALL, key=lambda n: -(nets.info(n).params or 0)):
+    for name in sorted(ALL, key=lambda n: -(nets.info(n).macs or 0)):
         smallest[nets._find(name)[0].__name__] = name
     return sorted(smallest.values())
 
 
 each_net = pytest.mark.parametrize("name", by_cost(ALL))
-each_family = pytest.mark.parametrize("name", by_cost(families(), most=15_000_000))
+each_family = pytest.mark.parametrize("name", by_cost(families(), most=10_000_000))
 
 
 @pytest.fixture(autouse=True)
@@ -157,7 +161,8 @@ def test_records_are_complete(name):
 
 # Layer outputs printed in the papers or in the lectures' tables.
 SHAPES = {
-    "lenet-5": {"c1": (28, 28, 6), "s2": (14, 14, 6), "c3": (10, 10, 16), "s4": (5, 5, 16), "c5": (1, 1, 120)},
+    "lenet-5": {"c1": (28, 28, 6), "s2": (14, 14, 6), "c3": (10, 10, 16), "s4": (5, 5, 16),
+                "c5": (1, 1, 120)},
     "lenet-1989": {"h1": (8, 8, 12), "h2": (4, 4, 12), "h3": (30,)},
     "lenet-1": {"h1": (24, 24, 4), "h2": (12, 12, 4), "h3": (8, 8, 12), "h4": (4, 4, 12)},
     "alexnet-grouped": {"conv1": (55, 55, 96), "pool1": (27, 27, 96), "conv2": (27, 27, 256),
@@ -168,8 +173,8 @@ SHAPES = {
               "pool4": (14, 14, 512), "pool5": (7, 7, 512)},
     "deepface": {"c1": (142, 142, 32), "m2": (71, 71, 32), "c3": (63, 63, 16), "l4": (55, 55, 16),
                  "l5": (25, 25, 16), "l6": (21, 21, 16)},
-    "illing": {"conv1": (19, 19, 32), "pool2": (18, 18, 32), "conv3": (8, 8, 64), "pool4": (7, 7, 64),
-               "conv5": (3, 3, 128), "pool6": (2, 2, 128)},
+    "illing": {"conv1": (19, 19, 32), "pool2": (18, 18, 32), "conv3": (8, 8, 64),
+               "pool4": (7, 7, 64), "conv5": (3, 3, 128), "pool6": (2, 2, 128)},
     "all-cnn-c": {"conv3": (16, 16, 96), "conv6": (8, 8, 192), "conv9": (8, 8, 10)},
 }  # fmt: skip
 
@@ -241,7 +246,8 @@ def test_the_table_is_published_numbers_and_json():
     vgg = rows["vgg-d-bn"]
     assert (vgg["params"], vgg["trainable_params"]) == (138_374_440, 138_365_992)
     assert set(vgg) == {
-        "name", "year", "input", "params", "trainable_params", "macs", "activation_bytes", "error", "source",
+        "name", "year", "input", "params", "trainable_params", "macs", "activation_bytes",
+        "error", "source",
     }  # fmt: skip
 
 
@@ -287,16 +293,28 @@ def train(name, **choices):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(6, *model.input_shape[1:])).astype("float32")
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.Adam(1e-3), loss)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Dropout):
+            layer.rate = 0  # its noise would hide the trend of ten steps
+    rate = 1e-3 if (nets.info(name).params or 0) < 15_000_000 else 1e-5
+    model.compile(keras.optimizers.Adam(rate), loss)
     losses = model.fit(x, np.arange(6) % 3, batch_size=6, epochs=10, verbose=0).history["loss"]
     return losses[0], np.mean(losses[-3:]), model
 
 
-FITS = [name for name in families() if prod(nets.info(name).input_shape[:2]) <= 40 * 40]
-BIG = [name for name in families() if name not in FITS]
+def quick_to_train(name):
+    """True for small images and few layers: most of the time of a step goes into tracing it."""
+    net = nets.info(name)
+    return prod(net.input_shape[:2]) <= 40 * 40 and not name.startswith(("densenet", "wrn"))
 
 
-@pytest.mark.parametrize("name", [*FITS, *(pytest.param(n, marks=pytest.mark.large) for n in BIG)])
+TRAINED = [
+    name if quick_to_train(name) else pytest.param(name, marks=pytest.mark.large)
+    for name in families()
+]
+
+
+@pytest.mark.parametrize("name", TRAINED)
 def test_a_few_steps_lower_the_loss(name):
     before, after, _ = train(name)
     assert np.isfinite(after)
@@ -371,14 +389,20 @@ def test_unknown_names_are_met_with_near_ones():
         nets.build("vgg-dd")
 
 
+def test_no_classes_is_not_the_default_number():
+    with pytest.raises(TlkitError, match="without top"):
+        nets.build("linear", classes=0)
+
+
 @pytest.mark.parametrize("choice", ["norm", "activation", "init"])
 def test_unknown_choices_are_named(choice):
-    with pytest.raises(TlkitError, match="Unknown .* 'batsch'"):
+    with pytest.raises(TlkitError, match=r"Unknown .* 'batsch'"):
         nets.build("illing", **{choice: "batsch"})
 
 
 @pytest.mark.parametrize(("name", "shape"), [
-    ("vgg-a", (16, 16, 3)), ("lenet-5", (20, 20, 1)), ("alexnet", (40, 40, 3)), ("deepface", (50, 50, 3)),
+    ("vgg-a", (16, 16, 3)), ("lenet-5", (20, 20, 1)), ("alexnet", (40, 40, 3)),
+    ("deepface", (50, 50, 3)),
 ])  # fmt: skip
 def test_too_small_an_input_names_the_layer_that_refuses(name, shape):
     with pytest.raises(
@@ -420,18 +444,20 @@ def top(variant, classes):
     yield "logits", logits(classes)
 
 NETS = {"novel": Net(variant="", year=2026, source="this test", oracle="by hand: 112 + 4 x 5 + 5",
-                     params=137, macs=None, input_shape=(8, 8, 3), classes=5, stages=(("one", "pool1"),))}
+                     params=137, macs=None, input_shape=(8, 8, 3), classes=5,
+                     stages=(("one", "pool1"),))}
 """
 
 
 def test_a_new_file_is_a_new_family_and_its_removal_the_end_of_it(tmp_path, monkeypatch):
     file = tmp_path / "novel_family.py"
     file.write_text(textwrap.dedent(FAMILY))
+    before = nets.names()
     monkeypatch.setattr(nets, "__path__", [*nets.__path__, str(tmp_path)])
     importlib.invalidate_caches()
-    assert "novel" in nets.names()
+    assert nets.names() == sorted([*before, "novel"])
     assert nets.build("novel").count_params() == nets.info("novel").params
     assert {row["name"]: row["params"] for row in nets.table()}["novel"] == 137
     file.unlink()
     importlib.invalidate_caches()
-    assert nets.names() == ALL
+    assert nets.names() == before

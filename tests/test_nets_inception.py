@@ -134,16 +134,3 @@ def test_plain_inception_takes_maxout():
     shape = (107, 107, 3)
     features = nets.features("inception-v3", input_shape=shape, activation="maxout", init="zeros")
     assert features.output_shape[-1] == 2048
-
-
-@large
-def test_v4_trains():
-    keras.utils.set_random_seed(0)
-    model = nets.build("inception-v4", input_shape=(107, 107, 3), classes=2, norm="group")
-    images = np.random.default_rng(0).normal(size=(4, 107, 107, 3)).astype("float32")
-    labels = np.array([0, 1, 0, 1])
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.Adam(1e-4), loss)
-    before = model.evaluate(images, labels, verbose=0)
-    model.fit(images, labels, epochs=5, verbose=0)
-    assert model.evaluate(images, labels, verbose=0) < before

@@ -30,6 +30,10 @@ TABLE = [
     pytest.param("inception-v3", "InceptionV3", 128, marks=large),
     pytest.param("inception-resnet-v2", "InceptionResNetV2", 75, marks=large),
     pytest.param("inception-resnet-v2", "InceptionResNetV2", 128, marks=large),
+    ("mobilenet-v1", "MobileNet", 64),
+    pytest.param("mobilenet-v1", "MobileNet", 75, marks=large),
+    pytest.param("mobilenet-v2", "MobileNetV2", 64, marks=large),
+    pytest.param("mobilenet-v2", "MobileNetV2", 75, marks=large),
     pytest.param("nasnet-mobile", "NASNetMobile", 64, marks=large),
     pytest.param("nasnet-mobile", "NASNetMobile", 75, marks=large),
     pytest.param("nasnet-large", "NASNetLarge", 75, marks=large),
@@ -61,8 +65,13 @@ def _randomise(model):
         elif kind in ("moving_mean", "beta", "bias"):
             value = rng.normal(0, 0.1, shape)
         else:
-            value = rng.normal(0, (2 / np.prod(shape[:-1])) ** 0.5, shape)
+            inputs = np.prod(shape[:2] if _is_depthwise(weight) else shape[:-1])
+            value = rng.normal(0, (2 / inputs) ** 0.5, shape)
         weight.assign(value)
+
+
+def _is_depthwise(weight):
+    return len(weight.shape) == 4 and ("depthwise" in weight.path or weight.shape[-1] == 1)
 
 
 def _copy(source, target):

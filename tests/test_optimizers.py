@@ -71,8 +71,8 @@ def model_with(optimizer):
 def test_save_load_continue_equals_uninterrupted(name, tmp_path):
     x = np.random.default_rng(0).normal(size=(32, 4)).astype(np.float32)
     y = x[:, :1] * 2
-    build = lambda: optimizers.build(name, 0.01, rates=[0.1, 0.1, 1, 1], decays=[0.1, 0, 0.1, 0])
-    whole, half = model_with(build()), model_with(build())
+    settings = {"rates": [0.1, 0.1, 1, 1], "decays": [0.1, 0, 0.1, 0]}
+    whole, half = (model_with(optimizers.build(name, 0.01, **settings)) for _ in range(2))
     for model in (whole, half):
         model.fit(x, y, epochs=2, shuffle=False, verbose=0)
     half.save(tmp_path / "half.keras")

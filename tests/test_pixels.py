@@ -13,9 +13,9 @@ from tlkit import exif, pixels
 from tlkit.errors import TlkitError
 from tlkit.pixels import PixelRule
 
-BLOCKS = np.kron(
-    np.random.default_rng(0).integers(0, 255, (6, 8, 3)), np.ones((20, 20, 1))
-).astype(np.uint8)
+BLOCKS = np.kron(np.random.default_rng(0).integers(0, 255, (6, 8, 3)), np.ones((20, 20, 1))).astype(
+    np.uint8
+)
 
 
 def encode(image: Image.Image, kind: str, **options) -> bytes:

@@ -1,5 +1,6 @@
 """Every kind of source becomes the same table, and what is wrong with one is named."""
 
+import io
 import os
 
 import numpy as np
@@ -7,7 +8,8 @@ import pytest
 from PIL import Image
 
 from tlkit.errors import TlkitError
-from tlkit.table import from_arrays, read_source, relabel
+from tlkit.sources import read_source
+from tlkit.table import from_arrays, relabel
 
 
 def put(folder, *paths):
@@ -93,14 +95,17 @@ def test_arrays():
     x = np.arange(4 * 5 * 6).reshape(4, 5, 6).astype(np.uint8)
     table = read_source((x, [3, 10, 3, 9]))
     assert table.class_names == ("3", "9", "10") and table.labels.tolist() == [0, 2, 0, 1]
-    assert table.image(1).shape == (5, 6, 1)
+    assert table.read(1).shape == (5, 6, 1)
     part = table.select([3, 1])
-    assert part.items == (3, 1) and (part.image(0)[..., 0] == x[3]).all()
+    assert part.items == (3, 1) and (part.read(0)[..., 0] == x[3]).all()
     assert part.select(np.array([False, True])).name(0) == "row 1"
     named = read_source(x, labels=["dog", "cat", "dog", "cat"])
     assert named.class_names == ("cat", "dog")
     ordered = from_arrays([x[0], x[1], np.zeros((9, 9, 3))], [1, 0, 1], ["z", "a"])
     assert ordered.class_names == ("z", "a") and ordered.arrays.dtype == object
+    assert from_arrays(ordered.arrays, [1, 0, 1]).read(2).shape == (9, 9, 3)
+    with pytest.raises(TlkitError, match=r"must be \[height, width"):
+        from_arrays(["a.jpg", "b.jpg"], [0, 1])
 
 
 def test_relabel_goes_by_name():
@@ -161,11 +166,22 @@ def test_csv_faults_are_named(tmp_path, text):
         read_source(tmp_path / "list.csv")
 
 
+def png(pixels):
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "PNG")
+    return out.getvalue()
+
+
 class TfdsStandIn:
     """Answers like tensorflow_datasets for one small data set called `shapes`."""
 
     def __init__(self, **splits):
         self.splits = splits
+        self.image = None  # the feature; None stands for one that is no image file
+
+    __spec__ = "found"
+    decode = type("Decode", (), {"SkipDecoding": str})
+    features = type("Features", (), {"Image": type("Image", (), {"np_dtype": np.uint8})})
 
     def list_builders(self, with_community_datasets):
         return ["shapes"]
@@ -183,11 +199,13 @@ class TfdsStandIn:
         label = type("Label", (), {"names": ["round", "square"]})
         return type("Info", (), {
             "name": "shapes", "splits": self.splits, "supervised_keys": ("image", "label"),
-            "features": {"label": label},
+            "features": {"label": label, "image": self.image},
         })  # fmt: skip
 
-    def as_dataset(self, split, as_supervised, shuffle_files):
-        return [(np.full((8, 6 + i, 3), i, np.uint8), i % 2) for i in range(self.splits[split])]
+    def as_dataset(self, split, as_supervised, shuffle_files, decoders):
+        pixels = [np.full((8, 6 + i, 3), i, np.uint8) for i in range(self.splits[split])]
+        images = map(png, pixels) if decoders else pixels
+        return [(image, i % 2) for i, image in enumerate(images)]
 
     def as_numpy(self, dataset):
         return dataset
@@ -201,11 +219,38 @@ def test_tfds_names(monkeypatch):
     )
     table = read_source("tfds:shapes")
     assert table.split.tolist() == ["train"] * 4 + ["val"] * 3 + ["test"] * 2
-    assert table.class_names == ("round", "square") and table.image(5).shape == (8, 7, 3)
-    with pytest.raises(TlkitError, match="no data set shaped"):
-        read_source("tfds:shaped")
+    assert table.class_names == ("round", "square") and table.read(5).shape == (8, 7, 3)
+    with pytest.raises(TlkitError, match="Did you mean 'shapes'"):
+        read_source("tfds:shaped/big:1.0.0")
+    with pytest.raises(TlkitError, match=r"called 'shaped'\. Did you mean 'tfds:shapes'"):
+        read_source("shaped")
+    with pytest.raises(TlkitError, match="no data set qqq"):
+        read_source("tfds:qqq")
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", TfdsStandIn(train=4))
     assert read_source("tfds:shapes").split is None
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
     with pytest.raises(TlkitError, match="pip install"):
         read_source("tfds:shapes")
+
+
+def test_tfds_images_stay_encoded(monkeypatch):
+    import sys
+
+    library = TfdsStandIn(train=4, test=2)
+    library.image = library.features.Image()
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", library)
+    table = read_source("tfds:shapes")
+    assert [type(table.read(i)) for i in range(6)] == [bytes] * 6
+    assert Image.open(io.BytesIO(table.read(3))).size == (9, 8)
+    monkeypatch.setattr(library.features.Image, "np_dtype", np.float32)
+    assert isinstance(read_source("tfds:shapes").read(0), np.ndarray)
+
+
+def test_labels_that_no_source_can_use_are_refused(tmp_path):
+    put(tmp_path, "a/1.png", "b/1.png")
+    (tmp_path / "list.csv").write_text("path,label\na/1.png,a\nb/1.png,b\n")
+    with pytest.raises(TlkitError, match="CSV file's path, not a list"):
+        read_source(tmp_path, labels=[0, 1])
+    for source in (tmp_path / "list.csv", "tfds:shapes"):
+        with pytest.raises(TlkitError, match="goes with arrays or a folder"):
+            read_source(source, labels=tmp_path / "list.csv")

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from tlkit.model import Head as Head
     from tlkit.phases import Phase as Phase
     from tlkit.pixels import PixelRule as PixelRule
-    from tlkit.serving import predict as predict
     from tlkit.run import Run as Run
+    from tlkit.serving import predict as predict
     from tlkit.store import Store as Store
 
 # TensorFlow takes seconds to import, so each name is fetched on first use.

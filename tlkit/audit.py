@@ -55,11 +55,14 @@ class Audit:
                 f"{len(moved)} variables declared frozen have changed: {_some(moved)}. "
                 "Something trained or updated them; the result is not what the phases say."
             )
-        still = [name for name in self.open_groups if now["open"][name] == self._before["open"][name]]
+        still = [
+            name for name in self.open_groups if now["open"][name] == self._before["open"][name]
+        ]
         if trained and still:
             raise AuditError(
                 f"Declared trainable, but no variable moved in: {_some(still)}. Was `trainable` "
-                "changed after `compile`? Keras ignores the change until the next `compile`."
+                "changed after `compile`? Keras ignores the change until the next `compile`. "
+                "If not, every gradient there was zero: raise the rate or change the weights."
             )
 
 

@@ -1,7 +1,7 @@
 """The state of an interrupted run: arrays and plain values in one file, replaced atomically."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,14 @@ from tlkit import files
 from tlkit.errors import TlkitError
 
 
-def write(path: Path, facts: dict[str, Any], groups: dict[str, Sequence[np.ndarray]]) -> None:
+def write(path: Path, facts: dict[str, Any], groups: Mapping[str, Sequence[np.ndarray]]) -> None:
     """Writes JSON-able `facts` and named lists of arrays to one `.npz` file."""
-    arrays = {f"{name}/{i}": array for name, group in groups.items() for i, array in enumerate(group)}
-    text = np.frombuffer(json.dumps(facts).encode(), np.uint8)
+    arrays = {
+        f"{name}/{i}": array for name, group in groups.items() for i, array in enumerate(group)
+    }
+    arrays["facts"] = np.frombuffer(json.dumps(facts).encode(), np.uint8)
     with files.replacing(path) as temporary:
-        np.savez(temporary, facts=text, **arrays)
+        np.savez(temporary, allow_pickle=False, **arrays)  # type: ignore[arg-type]
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, list[np.ndarray]]]:
@@ -35,7 +37,9 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, list[np.ndarray]]]:
                     name, _, place = key.rpartition("/")
                     groups.setdefault(name, {})[int(place)] = archive[key]
     except (OSError, ValueError, KeyError) as error:
-        raise TlkitError(f"The checkpoint {path} is damaged ({error}); start the run anew.") from error
+        raise TlkitError(
+            f"The checkpoint {path} is damaged ({error}); start the run anew."
+        ) from error
     return facts, {name: [group[i] for i in range(len(group))] for name, group in groups.items()}
 
 

@@ -10,64 +10,24 @@ import dataclasses
 import io
 import os
 import warnings
-import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import PIL
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from tlkit import duplicates, files
 from tlkit.duplicates import some
 from tlkit.errors import TlkitError
 from tlkit.progress import track
 from tlkit.table import ROLES, Table
+from tlkit.verdicts import Kept, Verdict, judge, judge_array, look
 
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF")
-LEAST_SIDE = 4  # pixels; smaller ones are tracking dots and the like
 FEW = 10  # training images of a class below which we warn
 SKEWED = 10.0  # largest class / smallest class above which we warn
-_DRAFT = 64  # libjpeg's reduced scale reads the whole entropy-coded stream and skips the rest
-_KEEP = 250_000  # verdicts, about 900 bytes each
 _HEADER = "file,reason"
-
-_SIGNS = {
-    b"\xff\xd8\xff": "a JPEG that breaks off in its header",
-    b"\x89PNG": "a PNG that breaks off in its header",
-    b"%PDF": "a PDF",
-    b"PK\x03\x04": "a ZIP archive",
-    b"version https://git-lfs": "a Git LFS pointer, whose content was never fetched",
-    b"<!doctype html": "HTML",
-    b"<html": "HTML",
-    b"<svg": "SVG",
-    b"<?xml": "XML",
-}
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Verdict:
-    """What decoding one image told; sizes are upright, that is after EXIF orientation."""
-
-    reason: str = ""
-    width: int = 0
-    height: int = 0
-    format: str = ""
-    mode: str = ""
-    orientation: int = 1
-    frames: int = 1
-    bits16: bool = False
-    alpha: bool = False
-    gray: bool = False
-    thumb: Any = 0  # uint8 [16, 16, 3]
-
-    @property
-    def ok(self) -> bool:
-        """Whether the image can be used."""
-        return not self.reason
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -137,7 +97,7 @@ def check(
 def _without_copies_of_test(table, hashes, verdicts, bad) -> Checked:
     sizes = np.array([(v.width, v.height) for v in verdicts])
     thumbs = np.stack([v.thumb for v in verdicts])
-    pairs = duplicates.find(hashes, thumbs, sizes, lambda i, side: _look(table, i, side))
+    pairs = duplicates.find(hashes, thumbs, sizes, lambda i, side: look(table.read(i), side))
     clusters = duplicates.clusters(len(table), pairs)
     spoiled = duplicates.of_test(table.split, clusters)
     dropped = [(table.name(i), f"copy of test {table.name(t)}") for i, t in spoiled.items()]
@@ -149,76 +109,9 @@ def _without_copies_of_test(table, hashes, verdicts, bad) -> Checked:
     return dataclasses.replace(checked, warnings=_warnings(checked))
 
 
-def judge(data: bytes) -> Verdict:
-    """Decodes the bytes of one file completely and says what they are."""
-    if not data:
-        return Verdict("empty file")
-    try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            return _judge_opened(image, data)
-    except UnidentifiedImageError:
-        return Verdict(f"not an image: {looks_like(data)}")
-    except Image.DecompressionBombError:
-        return Verdict("too large: more pixels than Pillow decodes safely")
-    except Exception as error:  # decoders raise all sorts: SyntaxError, struct.error, IndexError
-        text = " ".join(str(error).split())[:60] or type(error).__name__
-        return Verdict("truncated" if "truncated" in text.lower() else f"unreadable: {text}")
-
-
-def judge_array(pixels: np.ndarray) -> Verdict:
-    """Says what one array [height, width, channels] is."""
-    height, width, channels = pixels.shape
-    if min(height, width) < LEAST_SIDE:
-        return Verdict(f"too small: {width}x{height}")
-    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
-        return Verdict("holds NaN or infinity")
-    thumb = duplicates.small(duplicates.as_image(pixels), duplicates.THUMB)
-    kind = {"format": "array", "mode": str(pixels.dtype), "alpha": channels == 4}
-    return Verdict("", width, height, gray=_is_gray(thumb), thumb=thumb, **kind)
-
-
-def looks_like(data: bytes) -> str:
-    """Says in words what bytes that are no image seem to be."""
-    start = data[:512].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-    for sign, words in _SIGNS.items():
-        if start.startswith(sign.lower()):
-            return f"looks like {words}"
-    if data[4:8] == b"ftyp":
-        return f"looks like {data[8:12].decode('latin-1').strip().upper()} (HEIC, AVIF or video)"
-    text = all(byte >= 32 or byte in b"\t\r\n\f" for byte in data[:512])
-    return "looks like text" if text else "unknown content"
-
-
-def _judge_opened(image, data) -> Verdict:
-    width, height = image.size
-    if min(width, height) < LEAST_SIDE:
-        return Verdict(f"too small: {width}x{height}")
-    frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
-    alpha, mode = image.has_transparency_data, image.mode
-    thumb = duplicates.small(image, duplicates.THUMB, _DRAFT)
-    tag = duplicates.orientation(image)  # PNG may carry EXIF after the pixels
-    width, height = (height, width) if tag >= 5 else (width, height)
-    bits16 = mode.startswith("I") or (image.format == "PNG" and data[24] == 16)
-    kind = "JPEG" if image.format == "MPO" else image.format
-    gray = _is_gray(thumb)
-    return Verdict("", width, height, kind, mode, tag, frames, bits16, alpha, gray, thumb)
-
-
-def _is_gray(thumb: np.ndarray) -> bool:
-    return bool(np.ptp(thumb, axis=-1).max() <= 2)
-
-
-def _look(table: Table, i: int, side: int) -> np.ndarray:
-    """Returns row i as uint8 [side, side, 3], for the comparison of candidates."""
-    if table.root is None:
-        return duplicates.small(duplicates.as_image(table.image(i)), side)
-    with Image.open(table.path(i), formats=FORMATS) as image:
-        return duplicates.small(image, side, 2 * side)
-
-
 def _examine(table: Table, cache: bool, workers: int | None) -> tuple[list[str], list[Verdict]]:
     """Returns content hash and verdict of every row."""
-    kept = _Kept() if cache and table.root is not None else None
+    kept = Kept() if cache and table.root is not None else None
     judged: list[tuple[str, Verdict]] = []
     try:
         rows = _on_all_cores(lambda i: _row(table, i, kept), len(table), workers)
@@ -230,16 +123,15 @@ def _examine(table: Table, cache: bool, workers: int | None) -> tuple[list[str],
 
 
 def _row(table, i, kept) -> tuple[str, Verdict]:
-    if table.root is None:
-        pixels = table.image(i)
-        tail = repr((pixels.shape, pixels.dtype.str)).encode()
-        return files.content_hash(pixels.tobytes() + tail), judge_array(pixels)
     try:
-        data = table.read(i)
+        held = table.read(i)
     except OSError as error:
         return "", Verdict(f"cannot be read: {error.strerror or error}")
-    name = files.content_hash(data)
-    return name, (kept and kept.get(name)) or judge(data)
+    if isinstance(held, bytes):
+        name = files.content_hash(held)
+        return name, (kept and kept.get(name)) or judge(held)
+    tail = repr((held.shape, held.dtype.str)).encode()
+    return files.content_hash(held.tobytes() + tail), judge_array(held)
 
 
 def _on_all_cores(row: Callable, count: int, workers: int | None, chunk: int = 16) -> Iterator:
@@ -251,51 +143,6 @@ def _on_all_cores(row: Callable, count: int, workers: int | None, chunk: int = 1
             yield from part
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-class _Kept:
-    """Verdicts by content hash, in one file replaced as a whole; a damaged one counts as none."""
-
-    ROW = np.dtype(
-        [("hash", "S32"), ("reason", "S96"), ("width", "u4"), ("height", "u4"), ("format", "S8"),
-         ("mode", "S8"), ("orientation", "u1"), ("frames", "u4"), ("bits16", "?"), ("alpha", "?"),
-         ("gray", "?"), ("thumb", "u1", (duplicates.THUMB, duplicates.THUMB, 3))]
-    )  # fmt: skip
-    FIELDS = tuple(field.name for field in dataclasses.fields(Verdict))
-
-    def __init__(self):
-        # Another Pillow may read what this one does not.
-        self.path = files.home() / "verdicts" / f"1-{PIL.__version__}.npz"
-        self.rows = self._read()
-        self.place = {name.decode(): i for i, name in enumerate(self.rows["hash"].tolist())}
-
-    def _read(self) -> np.ndarray:
-        try:
-            with np.load(self.path, allow_pickle=False) as stored:
-                rows = stored["rows"]
-        except (OSError, ValueError, KeyError, EOFError, AttributeError, zipfile.BadZipFile):
-            return np.empty(0, self.ROW)
-        return rows if rows.dtype == self.ROW else np.empty(0, self.ROW)
-
-    def get(self, name: str) -> Verdict | None:
-        if name not in self.place:
-            return None
-        row = self.rows[self.place[name]]
-        plain = {field: row[field].item() for field in self.FIELDS[:-1]}
-        text: Any = {k: v.decode() if isinstance(v, bytes) else v for k, v in plain.items()}
-        return Verdict(**text, thumb=row["thumb"])
-
-    def add(self, judged: dict[str, Verdict]):
-        new = {h: v for h, v in judged.items() if h and h not in self.place}
-        if not new:
-            return
-        rows = np.empty(len(new), self.ROW)
-        for i, (name, verdict) in enumerate(new.items()):
-            fields = [getattr(verdict, field) for field in self.FIELDS]
-            plain = (f.encode("ascii", "replace") if isinstance(f, str) else f for f in fields)
-            rows[i] = (name, *plain)
-        with files.replacing(self.path) as temporary:
-            np.savez(temporary, rows=np.concatenate([self.rows, rows])[-_KEEP:])
 
 
 def _refuse(table, bad, good, max_bad):
@@ -349,8 +196,11 @@ def _about_files(checked) -> Iterator[str]:
 def _about_pixels(checked) -> Iterator[str]:
     table, verdicts = checked.table, checked.verdicts
     if table.arrays is not None:
-        ranges = [(table.image(i).min(), table.image(i).max()) for i in range(len(table))]
-        low, high = float(min(low for low, _ in ranges)), float(max(high for _, high in ranges))
+        held = [
+            image for image in map(table.read, range(len(table))) if isinstance(image, np.ndarray)
+        ]
+        low = float(min((image.min() for image in held), default=0))
+        high = float(max((image.max() for image in held), default=255))
         if high <= 1 or low < 0 or high > 255:
             yield f"The arrays hold {low:g} to {high:g}; pixels are expected to be 0..255."
     gray = np.array([v.gray for v in verdicts], float)

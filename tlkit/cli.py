@@ -59,9 +59,13 @@ def _data_options(command):
     """The options that say how images are read; the same for check and finetune."""
     options = (
         click.option("--test", metavar="DIR", help="Separate folder of test images."),
-        click.option("--val-share", default=0.15, show_default=True, help="Share split off as val."),
+        click.option(
+            "--val-share", default=0.15, show_default=True, help="Share split off as val."
+        ),
         click.option("--test-share", default=0.15, show_default=True, help="Share kept for test."),
-        click.option("--max-bad", default=0.05, show_default=True, help="Share of bad files borne."),
+        click.option(
+            "--max-bad", default=0.05, show_default=True, help="Share of bad files borne."
+        ),
         click.option("--data-dir", metavar="DIR", help="Where TensorFlow Datasets are kept."),
         click.option("--seed", default=0, show_default=True, help="Fixes the split and all draws."),
     )
@@ -80,7 +84,10 @@ def _load(photos: str, options: dict[str, Any]):
 @_data_options
 def check(photos, **options):
     """Check every image of PHOTOS (a folder, a CSV file or a TFDS name) and show the split."""
-    data = _load(photos, options)
+    from tlkit import progress
+
+    with progress.hushed():
+        data = _load(photos, options)
     click.echo(data.summary())
     if data.quarantine:
         data.write_quarantine("quarantine.csv")
@@ -130,7 +137,6 @@ def _train(photos, options):
 
     weights = options["weights"]
     data = _load(photos, options)
-    click.echo(data.summary(), err=True)
     size = options["size"] or default_size(options["backbone"])
     model = Classifier(
         options["backbone"],

@@ -17,7 +17,8 @@ from tlkit import checks, files, split
 from tlkit.checks import Checked
 from tlkit.errors import TlkitError
 from tlkit.progress import say
-from tlkit.table import ROLE_NAMES, ROLES, Table, read_source, relabel
+from tlkit.sources import read_source
+from tlkit.table import ARRAYS, ROLE_NAMES, ROLES, Table, relabel
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -113,26 +114,38 @@ class Data:
         self.checked.write_quarantine(path)
 
     @classmethod
-    def from_manifest(cls, path: str | os.PathLike[str], source: Any = None) -> "Data":
+    def from_manifest(
+        cls,
+        path: str | os.PathLike[str],
+        source: Any = None,
+        *,
+        labels: Any = None,
+        test: Any = None,
+    ) -> "Data":
         """Loads exactly the data a manifest was written for.
 
+        Files are found again by themselves; arrays must be given as `load_images` was given them.
+
         Args:
-            source: The arrays again, where the data were arrays; a moved folder.
+            source: The arrays, or where a folder was moved to.
+            labels: Labels for an array `source`; a list of labels that was moved.
+            test: The arrays of the test split, or where its folder was moved to.
 
         Raises:
-            TlkitError: The manifest is damaged, or an image was added, removed or changed.
+            TlkitError: The manifest is damaged, an image was added, removed or changed, or arrays
+                are needed.
         """
         manifest = split.read(path)
         options = manifest["options"]
-        if source is None and options["arrays"]:
-            raise TlkitError(f"{path} stands for arrays: give them as `source` again.")
-        if source is None:
-            source, labels = options["source"], options["labels"]
-        else:
-            labels = None
-        table = read_source(
-            source, labels=labels, test=options["test"], data_dir=options["data_dir"]
-        )
+        given = {"source": source, "labels": labels, "test": test}
+        given = {key: options[key] if value is None else value for key, value in given.items()}
+        for name in ("source", "test"):
+            if isinstance(given[name], str) and given[name] == ARRAYS:
+                raise TlkitError(
+                    f"{path} stands for arrays: give them as `{name}` again, "
+                    "Data.from_manifest(path, source, labels=..., test=...)."
+                )
+        table = read_source(**given, data_dir=options["data_dir"])
         checked = checks.check(table, max_bad=options["max_bad"])
         split.verify_manifest(manifest, checked)
         splits = split.splits_of(manifest, checked.table.items)
@@ -155,7 +168,7 @@ def load_images(
 
     Args:
         source: A folder with one folder per class; one with train, val and test; a CSV file;
-            `(x, y)` arrays; the name of a TensorFlow Dataset. See `tlkit.table.read_source`.
+            `(x, y)` arrays; the name of a TensorFlow Dataset. See `tlkit.sources.read_source`.
         labels: Labels for an array `source`; a CSV file for a folder.
         test: A further source that is the test split.
         val_share: Share of validation images, where the source does not name them.
@@ -224,18 +237,26 @@ def _options(table, labels, test, val_share, test_share, max_bad, data_dir) -> d
     """Returns what it takes to read the same source again, as plain values."""
     is_path = table.root is not None
     return {
-        "source": os.path.abspath(table.source) if is_path else table.source,
-        "arrays": table.source == "arrays",
-        "labels": os.path.abspath(labels) if is_path and labels is not None else None,
-        "test": os.path.abspath(test) if is_path and test is not None else None,
+        "source": _place(table.source) if is_path else table.source,
+        "labels": _place(labels) if is_path and labels is not None else None,
+        "test": None if test is None else _place(test),
         "val_share": val_share, "test_share": test_share, "max_bad": max_bad,
         "data_dir": None if data_dir is None else os.fspath(data_dir),
     }  # fmt: skip
 
 
+def _place(source) -> str:
+    """Returns what finds a source again: an absolute path, a data set's name or `ARRAYS`."""
+    if not isinstance(source, str | os.PathLike):
+        return ARRAYS
+    path = os.path.abspath(os.path.expanduser(source))
+    return path if os.path.exists(path) else os.fspath(source)
+
+
 def _key(options, checked, seed) -> str:
     """Returns the name a split is remembered by; arrays have none but their content."""
-    content = sorted(checked.hashes) if options["arrays"] else None
+    unnamed = ARRAYS in (options["source"], options["test"])
+    content = sorted(checked.hashes) if unnamed else None
     return files.combined_hash({**options, "max_bad": None}, content, seed)
 
 

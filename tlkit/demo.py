@@ -6,6 +6,7 @@ Everything goes the way a user's photos go: image files in class folders, `load_
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -13,8 +14,8 @@ from PIL import Image
 from tlkit import files, progress, resampling
 from tlkit.data import load_images
 from tlkit.errors import TlkitError
-from tlkit.finetune import default_phases
 from tlkit.model import Classifier
+from tlkit.phases import Phase
 from tlkit.pixels import PixelRule
 from tlkit.run import Run
 from tlkit.serving import Server
@@ -23,6 +24,7 @@ NET = "resnet-20"
 RULE = PixelRule(32, "squash")
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 SHOTS = 10  # labelled training examples of each new digit
+SHARED: dict[str, Any] = {"augment": "digits", "smoothing": 0.0, "batch_size": 16, "patience": 99}
 
 
 def run_demo(out: Path, quick: bool = False) -> None:
@@ -35,12 +37,12 @@ def run_demo(out: Path, quick: bool = False) -> None:
     write_digits(target / "val", range(5, 10), slice(SHOTS, 2 * SHOTS))
     write_digits(target / "test", range(5, 10), slice(2 * SHOTS, None))
     progress.say("1 of 3: a small net learns the digits 0-4")
-    teacher = _train(source, NET, out / "teacher", 3 if quick else 12, "from scratch")
+    teacher = _train(source, NET, out / "teacher", [scratch_phase(2 if quick else 10)])
     progress.say(f"2 of 3: its backbone is transferred to 5-9, {SHOTS} examples of each")
     epochs = 4 if quick else 30
-    transfer = _train(target, teacher.folder, out / "transfer", epochs, "fine-tuned")
-    progress.say("3 of 3: the same examples and budget without transfer")
-    scratch = _train(target, NET, out / "scratch", epochs, "from scratch")
+    transfer = _train(target, teacher.folder, out / "transfer", transfer_phases(epochs))
+    progress.say("3 of 3: the same examples and epochs without transfer")
+    scratch = _train(target, NET, out / "scratch", [scratch_phase(epochs)])
     _compare(transfer, scratch)
     _use(transfer, out, target)
 
@@ -64,11 +66,32 @@ def write_digits(folder: Path, digits: Iterable[int], part: slice) -> None:
             )
 
 
-def _train(photos: Path, backbone, out: Path, epochs: int, how: str) -> Run:
+def scratch_phase(epochs: int) -> Phase:
+    """Returns the phase that trains everything from random values."""
+    return Phase(
+        "from scratch",
+        unfreeze="all",
+        epochs=epochs,
+        rate=1e-3,
+        decay=1.0,
+        batch_norm="train",
+        views=epochs,
+        **SHARED,
+    )
+
+
+def transfer_phases(epochs: int) -> list[Phase]:
+    """Returns the two phases of a transfer that take `epochs` together."""
+    head = epochs // 2
+    return [
+        Phase("head", epochs=head, rate=1e-2, **SHARED),
+        Phase("fine-tune", unfreeze="conv3", epochs=epochs - head, rate=1e-3, **SHARED),
+    ]
+
+
+def _train(photos: Path, backbone: str | Path, out: Path, phases: Sequence[Phase]) -> Run:
     data = load_images(photos)
     model = Classifier(backbone, data.class_names, weights=None, size=RULE)
-    changes = {"augment": "digits", "smoothing": 0.0, "batch_size": 16}
-    phases = default_phases(model, **changes, epochs=epochs, patience=epochs)
     return model.fine_tune(data, phases, out=out)
 
 

@@ -1,26 +1,30 @@
 """Which images show the same picture: equal bytes, or resized, re-encoded, slightly brighter.
 
-Two stages. Candidates are pairs whose 16x16 gray thumbnails correlate almost perfectly, found by
-a blocked matrix product. A candidate counts only if a larger picture agrees as well, in colour and
-above all in fine detail: two sunsets share their gradients, never their detail.
+Two stages. Candidates are pairs whose 16x16 gray thumbnails correlate almost perfectly; the search
+finds all of them and compares few. A candidate counts only if a larger picture agrees as well, in
+colour and above all in fine detail: two sunsets share their gradients, never their detail.
 """
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-from PIL import Image
 
 from tlkit.progress import track
 from tlkit.table import Table
+from tlkit.verdicts import THUMB
 
-THUMB = 16
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _LOOK = 64  # side of the picture that decides
 _CELL = 4  # detail is what remains after removing the mean of each 4x4 cell
 _FLAT = 3.0  # gray levels; thumbnails with less contrast carry no picture
 _BLOCK = 1 << 25  # correlations held at a time, 128 MB
+_STEP = 256  # vectors compared with their window at once
+_AXES = 15  # principal components that the search looks at first
+_SAMPLE = 8192  # vectors that the axes are taken from
+_SLACK = 1e-4  # rounding of float32, with much to spare
 _PARTNERS = 10  # best candidates examined per image; more of them are chained to each other anyway
 
 
@@ -39,42 +43,6 @@ class Limits:
     gain: float = 1.4  # contrast ratio
     shift: float = 40.0  # brightness, gray levels
     aspect: float = 0.03  # relative difference of width / height
-
-
-def small(image: Image.Image, side: int, sharp: int = 0) -> np.ndarray:
-    """Returns uint8 [side, side, 3]: the image upright, alpha over white, squashed.
-
-    Args:
-        sharp: A JPEG may be decoded at a reduced scale that keeps both sides at least this long.
-    """
-    scaled = image.draft(None, (sharp, sharp)) if sharp else None
-    box = scaled[1] if scaled else None  # the part of the last row and column that is picture
-    if image.mode.startswith("I"):
-        image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    tag = orientation(image)
-    # Triangles, not boxes: Pillow's box filter counts whole pixels only, so copies would differ.
-    image = image.convert("RGB").resize((side, side), Image.Resampling.BILINEAR, box)
-    pixels = np.asarray(image)
-    pixels = pixels.swapaxes(0, 1) if tag >= 5 else pixels
-    down, right = (1 - 2 * (tag in flipped) for flipped in ((3, 4, 7, 8), (2, 3, 6, 7)))
-    return np.ascontiguousarray(pixels[::down, ::right])
-
-
-def as_image(pixels: np.ndarray) -> Image.Image:
-    """Returns an array [height, width, channels] of any number type 0..255 as an image."""
-    pixels = np.clip(pixels, 0, 255).astype(np.uint8)
-    if pixels.shape[2] in (3, 4):
-        return Image.fromarray(pixels)
-    return Image.fromarray(pixels[..., 0])
-
-
-def orientation(image: Image.Image) -> int:
-    """Returns the EXIF orientation 1..8 of an opened image."""
-    tag = image.getexif().get(0x0112, 1)
-    return tag if isinstance(tag, int) and 1 <= tag <= 8 else 1
 
 
 def find(
@@ -98,11 +66,14 @@ def find(
     exact = [(first[h], i) for i, h in enumerate(hashes) if first.setdefault(h, i) != i]
     rows = np.array(sorted(first.values()), np.int64)
     look = functools.lru_cache(maxsize=4096)(look)
-    near = [
-        (i, j)
-        for i, j, lonely in _candidates(rows, thumbs[rows], sizes[rows], limits)
-        if _agree(look, i, j, _side(sizes[[i, j]]), lonely, limits)
-    ]
+    space = _space(rows, thumbs[rows])
+    near = []
+    for i, j, close in _candidates(space, sizes, limits):
+        one, two = sorted(space.rows[[i, j]].tolist())
+        side = _side(sizes[[one, two]])
+        lonely = functools.partial(space.lonely, i, j, close, limits)
+        if same_picture(look(one, side), look(two, side), lonely, limits):
+            near.append((one, two))
     return exact + near
 
 
@@ -122,13 +93,14 @@ def clusters(count: int, pairs: Sequence[tuple[int, int]]) -> np.ndarray:
 
 
 def same_picture(
-    one: np.ndarray, two: np.ndarray, lonely: bool = True, limits: Limits = Limits()
+    one: np.ndarray, two: np.ndarray, lonely: Callable[[], bool], limits: Limits = Limits()
 ) -> bool:
     """Says whether two uint8 pictures [side, side, 3] are one, but for coding and brightness.
 
     Args:
-        lonely: Whether both are much closer to each other than to any unrelated image. Simple
-            shapes such as digits resemble each other all too well, and need more proof.
+        lonely: Says, if it matters, whether both are much closer to each other than to any
+            unrelated image. Simple shapes such as digits resemble each other all too well, and
+            need more proof.
     """
     one, two = one.astype(np.float32), two.astype(np.float32)
     gain = (two.std() + 1e-6) / (one.std() + 1e-6)
@@ -137,7 +109,7 @@ def same_picture(
     agree = _correlation(one, two)
     details = [_detail(picture @ _LUMA) for picture in (one, two)]
     if len(one) >= limits.least and _correlation(*details) > limits.detail:
-        return agree > (limits.color if lonely else limits.certain)
+        return agree > limits.certain or (agree > limits.color and lonely())
     faint = len(one) < limits.least or min(part.std() for part in details) < limits.faint
     return faint and agree > limits.smooth
 
@@ -193,46 +165,85 @@ def _pairs(table, keys, words) -> list[str]:
     return [" = ".join(pair) for pair in said]
 
 
-def _candidates(rows, thumbs, sizes, limits):
-    """Yields pairs of `rows` whose thumbnails and aspect ratios agree, and if they are lonely."""
-    gray = (thumbs @ _LUMA).reshape(len(thumbs), -1)
-    gray = gray - gray.mean(1, keepdims=True)
+@dataclasses.dataclass(frozen=True)
+class _Space:
+    """Thumbnails as unit vectors, sorted by their first principal component, for exact search.
+
+    `short` holds the first components of each vector and the length of what is left of it. Two
+    bounds follow from Cauchy-Schwarz: the product of two short vectors is at least that of the
+    whole ones, and vectors of correlation c differ by at most sqrt(2 - 2c) in any component.
+    """
+
+    rows: np.ndarray  # [N] rows of the table
+    unit: np.ndarray  # [N, 256]
+    short: np.ndarray  # [N, 16]
+    first: np.ndarray  # [N] ascending, the first column of `short`
+
+    def window(self, low: float, high: float, least: float) -> slice:
+        """Returns where to look for what correlates with vectors from `low` to `high`."""
+        reach = math.sqrt(max(0.0, 2 - 2 * least)) + _SLACK
+        return slice(*np.searchsorted(self.first, (low - reach, high + reach)))
+
+    def blocks(self, least: float) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Yields positions i and j, i < j, of all vectors that correlate above `least`, and how."""
+        step = min(_STEP, max(1, _BLOCK // max(1, len(self.rows))))
+        for start in track(range(0, len(self.rows), step), "comparing"):
+            part = slice(start, start + step)
+            stop = self.window(self.first[part][0], self.first[part][-1], least).stop
+            bound = (self.short[part] @ self.short[start:stop].T).max(0)
+            later = start + np.flatnonzero(bound > least - _SLACK)
+            close = self.unit[part] @ self.unit[later].T
+            i, k = np.nonzero(close > least)
+            ordered = start + i < later[k]
+            i, k = i[ordered], k[ordered]
+            yield start + i, later[k], close[i, k]
+
+    def crowd(self, i: int, least: float) -> int:
+        """Returns how many vectors, itself included, correlate at least so much with vector i."""
+        window = self.window(self.first[i], self.first[i], least)
+        bound = self.short[window] @ self.short[i]
+        maybe = window.start + np.flatnonzero(bound > least - _SLACK)
+        return int((self.unit[maybe] @ self.unit[i] >= least).sum())
+
+    def lonely(self, i: int, j: int, close: float, limits: Limits) -> bool:
+        """Says whether i and j are much closer to each other than each is to a tenth neighbour."""
+        rank = max(1, min(_PARTNERS, (len(self.rows) - 1) // 2))  # beside the vector itself
+        least = 1 - (1 - close) / limits.lonely
+        return all(self.crowd(end, least) <= rank for end in (i, j))
+
+
+def _space(rows: np.ndarray, thumbs: np.ndarray) -> _Space:
+    """Returns the space of those `rows` whose thumbnails carry a picture."""
+    parts = np.array_split(thumbs.reshape(len(thumbs), -1, 3), len(thumbs) // _STEP + 1)
+    gray = np.concatenate([part @ _LUMA for part in parts])  # in parts: floats are large
+    gray -= gray.mean(1, keepdims=True)
     norm = np.linalg.norm(gray, axis=1)
-    lively = np.flatnonzero(norm > _FLAT * THUMB)
-    rows, unit, sizes = rows[lively], gray[lively] / norm[lively, None], sizes[lively]
-    step = max(1, _BLOCK // max(1, len(rows)))
-    for start in track(range(0, len(rows), step), "comparing"):
-        close = unit[start : start + step] @ unit[start:].T
-        i, j = np.nonzero(close > limits.thumb)
-        fits = (i < j) & _same_aspect(sizes[start + i], sizes[start + j], limits)
-        i, j, near = _best(i[fits], j[fits], close)
-        lonely = 1 - near < limits.lonely * (1 - _crowd(unit, start + i, start + j))
-        yield from zip(*(part.tolist() for part in (rows[start + i], rows[start + j], lonely)),
-                       strict=True)  # fmt: skip
+    lively = norm > _FLAT * THUMB
+    unit = gray[lively] / norm[lively, None]
+    sample = unit[:: len(unit) // _SAMPLE + 1]
+    _, axes = np.linalg.eigh(sample.T @ sample)  # ascending; any orthonormal axes would be right
+    short = unit @ axes[:, : -_AXES - 1 : -1]
+    rest = np.sqrt(np.maximum(0, 1 - (short**2).sum(1, keepdims=True)))
+    order = np.argsort(short[:, 0], kind="stable")
+    short = np.hstack([short, rest])[order]
+    first = np.ascontiguousarray(short[:, 0])
+    return _Space(rows[lively][order], unit[order], short, first)
+
+
+def _candidates(space: _Space, sizes, limits) -> Iterator[tuple[int, int, float]]:
+    """Yields positions in `space` whose thumbnails and aspect ratios agree, and how well."""
+    for i, j, close in space.blocks(limits.thumb):
+        fits = _same_aspect(sizes[space.rows[i]], sizes[space.rows[j]], limits)
+        best = _best(i[fits], j[fits], close[fits])
+        yield from zip(*(part.tolist() for part in best), strict=True)
 
 
 def _best(i, j, close):
-    """Returns for each i its closest partners j only, and how close they are."""
-    order = np.lexsort((-close[i, j], i))
-    i, j = i[order], j[order]
+    """Returns for each i its closest partners only."""
+    order = np.lexsort((-close, i))
+    i, j, close = i[order], j[order], close[order]
     first = np.arange(len(i)) - np.searchsorted(i, i) < _PARTNERS
-    return i[first], j[first], close[i[first], j[first]]
-
-
-def _crowd(unit, i, j) -> np.ndarray:
-    """Returns per pair the larger correlation with a tenth neighbour, of those of i and j."""
-    ends, place = np.unique(np.concatenate([i, j]), return_inverse=True)
-    rank = max(1, min(_PARTNERS, (len(unit) - 1) // 2))  # rank 0 is the image itself
-    tenth = np.ones(len(ends), np.float32)
-    step = max(1, _BLOCK // max(1, len(unit)))
-    for start in range(0, len(ends), step):
-        far = 1 - unit[ends[start : start + step]] @ unit.T
-        tenth[start : start + step] = 1 - np.partition(far, rank, axis=1)[:, rank]
-    return tenth[place].reshape(2, -1).max(0)
-
-
-def _agree(look, i, j, side, lonely, limits) -> bool:
-    return same_picture(look(i, side), look(j, side), lonely, limits)
+    return i[first], j[first], close[first]
 
 
 def _same_aspect(one, two, limits) -> np.ndarray:

@@ -11,7 +11,7 @@ import gc
 import importlib.metadata
 import importlib.util
 import os
-import time
+import timeit
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from tlkit import files, weights
 from tlkit.errors import TlkitError, unknown
 
 BATCH = 32  # 8 to 128 are equally quick within 5 %, so what counts is memory
-GAIN = 1.1  # an engine that rounds must be this much faster than the exact one
+GAIN = 1.1  # a timed engine must be this much faster than `constants`
 _TIMED_ROWS = 16
 _KEPT = 12  # converted networks left on disk
 
@@ -39,7 +39,7 @@ class Engine:
 
     Attributes:
         name: A key of `ENGINES`.
-        call: float32 rows [n, ...], array or tensor, to float32 features [n, ...], an array.
+        call: float32 rows [n, ...], array or tensor, to a float32 array [n, ...].
         difference: Largest distance of a row of the sample from Keras's, relative to its norm.
         note: Why better engines were left out; empty if none was.
     """
@@ -52,10 +52,11 @@ class Engine:
 
 @dataclasses.dataclass(frozen=True)
 class _Source:
-    """What an engine is made from: the part, and its trace for any number of rows."""
+    """What an engine is made from."""
 
     part: keras.Model
-    traced: Any  # a concrete function
+    traced: Any  # its concrete function for any number of rows
+    fingerprint: str  # of its variables
 
     @functools.cached_property
     def constant(self) -> Any:
@@ -65,17 +66,11 @@ class _Source:
 
 @dataclasses.dataclass(frozen=True)
 class _Row:
-    """How to make one engine.
-
-    Attributes:
-        build: Makes the function of one float32 array.
-        missing: Says what this machine lacks for it; empty if nothing.
-        rounds: It may multiply in less than float32, so it must earn its place by speed.
-    """
+    """How to make one engine."""
 
     build: Callable[[_Source], Callable]
-    missing: Callable[[], str] = str
-    rounds: bool = False
+    missing: Callable[[], str] = str  # says what this machine lacks for it; empty if nothing
+    timed: bool = False  # not always faster than `constants`, so it must show it
 
 
 def compile(
@@ -92,23 +87,29 @@ def compile(
     Raises:
         TlkitError: Unknown engine, or one asked for by name that this machine lacks.
     """
-    names = candidates(engine)
-    sample = np.asarray(sample, np.float32)
-    source = _Source(part, _trace(part, sample.shape[1:]))
+    found = _choose(part, np.asarray(sample, np.float32), engine, tolerance)
+    gc.collect()  # graphs refer to themselves: they would hold copies of the weights for long
+    return found
+
+
+def _choose(part, sample, engine, tolerance) -> Engine:
+    source = _Source(part, _trace(part, sample.shape[1:]), weights.fingerprint(part.variables))
     built = functools.cache(lambda name: ENGINES[name].build(source))
     reference = built("keras")(sample)
     notes = []
-    for name in names:
-        off, refusal = _trial(name, built, sample, reference, tolerance)
-        if not refusal and engine == "auto" and ENGINES[name].rounds:
-            refusal = _too_slow(name, built, source, sample)
-        if not refusal or name == "keras":
+    for name in candidates(engine):
+        trial = functools.partial(_trial, name, built, sample, reference, tolerance)
+        if engine == "auto" and ENGINES[name].timed:
+            key = _key(source, name, sample.shape[1:], tolerance)
+            off, refusal = _kept_trial(
+                (files.home() / "engines") / f"{key}.json", trial, name, built, sample
+            )
+        else:
+            off, refusal = trial()
+        if not refusal:
             break
-        notes.append(f"{name}: {refusal}")
-    call = built(name)
-    del built, source
-    gc.collect()  # graphs refer to themselves: they would hold copies of the weights for long
-    return Engine(name, call, off, "; ".join(notes))
+        notes.append(f"{name}: {refusal}")  # the last is Keras, which has no other beside it
+    return Engine(name, built(name), off, "; ".join(notes))
 
 
 def candidates(engine: str = "auto") -> tuple[str, ...]:
@@ -158,16 +159,21 @@ def cpu_flags() -> frozenset[str]:
     return frozenset(next(lines, "").partition(":")[2].split())
 
 
-def _has_bfloat16() -> bool:
+def has_bfloat16() -> bool:
+    """Says whether the CPU multiplies in bfloat16 by itself, so that it is worth using."""
     return bool(cpu_flags() & {"avx512_bf16", "amx_bf16"})
 
 
 def _no_bfloat16() -> str:
-    return "" if _has_bfloat16() else "the CPU does not multiply in bfloat16"
+    return "" if has_bfloat16() else "the CPU does not multiply in bfloat16"
 
 
 def _no_openvino() -> str:
     return "" if _installed("openvino") else "OpenVINO is not installed; pip install tlkit[fast]"
+
+
+def _no_openvino_bfloat16() -> str:
+    return _no_openvino() or _no_bfloat16()
 
 
 def _installed(package: str) -> bool:
@@ -198,16 +204,21 @@ def _constants(source: _Source, bfloat16: bool = False) -> Callable:
     return lambda rows: run(np.asarray(rows, np.float32))
 
 
-def _openvino(source: _Source) -> Callable:
-    """The network as OpenVINO's own, converted once (about 3 s) and kept by its weights."""
+def _openvino(source: _Source, precision: str = "bf16") -> Callable:
+    """The network in OpenVINO's own format, converted once (about 3 s) and kept by its weights."""
     import openvino
 
-    precision = "bf16" if _has_bfloat16() else "f32"
-    path = _folder() / f"{_key(source.part, weights.fingerprint(source.part.variables))}.xml"
+    path = (files.home() / "engines") / f"{_key(source)}.xml"
+    options = {"INFERENCE_PRECISION_HINT": precision}
+    load = functools.partial(openvino.Core().compile_model, path, "CPU", options)
     if not path.exists():
         _convert(source, path)
+    try:
+        network = load()
+    except RuntimeError:  # the kept file is damaged
+        _convert(source, path)
+        network = load()
     path.touch()
-    network = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": precision})
     return lambda rows: network(np.ascontiguousarray(rows, np.float32))[0]
 
 
@@ -223,12 +234,14 @@ def _convert(source: _Source, path: Path) -> None:
         old.with_suffix(".bin").unlink(missing_ok=True)
 
 
-ENGINES: dict[str, _Row] = {  # best first; each one that fails gives way to the next
-    "openvino": _Row(_openvino, _no_openvino, rounds=True),
-    "bfloat16": _Row(functools.partial(_constants, bfloat16=True), _no_bfloat16, rounds=True),
-    "constants": _Row(_constants),
-    "keras": _Row(_keras),
-}
+# Best first; each that fails gives way to the next.
+ENGINES: dict[str, _Row] = {
+    "openvino_bfloat16": _Row(_openvino, _no_openvino_bfloat16, True),
+    "bfloat16":          _Row(functools.partial(_constants, bfloat16=True), _no_bfloat16, True),
+    "openvino":          _Row(functools.partial(_openvino, precision="f32"), _no_openvino, True),
+    "constants":         _Row(_constants),
+    "keras":             _Row(_keras),
+}  # fmt: skip
 
 
 def _trial(name, built, sample, reference, tolerance) -> tuple[float, str]:
@@ -244,40 +257,37 @@ def _trial(name, built, sample, reference, tolerance) -> tuple[float, str]:
     return off, f"differs by {off:.2g}, more than {tolerance:.2g}" if off > tolerance else ""
 
 
-def _too_slow(name, built, source, sample) -> str:
-    """Says whether rounding does not pay. The first verdict is kept, so that runs agree."""
-    path = _folder() / f"{_key(source.part, name, sample.shape[1:])}.json"
-    if not path.exists():
-        gain = _gain(built(name), built("constants"), sample[:_TIMED_ROWS])
-        files.write_json(path, {"engine": name, "gain": round(gain, 3)})
-    gain = files.read_json(path)["gain"]
-    return "" if gain >= GAIN else f"only {gain:.2f} times as fast as float32"
+def _kept_trial(path, trial, name, built, sample) -> tuple[float, str]:
+    """Runs a trial that speed is part of. Verdicts are kept, so that runs agree and start soon."""
+    known = files.read_json(path) if path.exists() else {}
+    if known.get("refusal"):
+        return float("inf"), known["refusal"]
+    off, refusal = trial()
+    if not known:
+        gain = 0 if refusal else _gain(built(name), built("constants"), sample[:_TIMED_ROWS])
+        if not refusal and gain < GAIN:
+            refusal = f"only {gain:.2f} times as fast as constants"
+        files.write_json(path, {"engine": name, "refusal": refusal})
+    return off, refusal
 
 
 def _gain(call, exact, rows) -> float:
-    """Returns how many times faster `call` is than `exact`: the best of three runs each, in turn."""
-    both = (call, exact)
-    seconds = [[_seconds(function, rows) for function in both] for _ in range(4)][1:]
-    return min(b for _, b in seconds) / min(a for a, _ in seconds)
+    """Returns how many times faster `call` is than `exact`: best of three each, taken in turn."""
+    seconds = [
+        [timeit.timeit(lambda f=f: f(rows), number=1) for f in (exact, call)] for _ in range(4)
+    ]
+    slow, fast = (min(column[1:]) for column in zip(*seconds, strict=True))
+    return slow / fast
 
 
-def _seconds(function, rows) -> float:
-    start = time.perf_counter()
-    function(rows)
-    return time.perf_counter() - start
-
-
-def _folder() -> Path:
-    return files.home() / "engines"
-
-
-def _key(part, *values) -> str:
-    """Returns a digest of a network's structure, names left out, and of `values`."""
-    return files.combined_hash(signature(), list(_structure(part)), *values)
+def _key(source, *values) -> str:
+    """Returns a digest of a network with its weights, names left out, and of `values`."""
+    structure = list(_structure(source.part))
+    return files.combined_hash(signature(), structure, source.fingerprint, *values)
 
 
 def _structure(part) -> Iterator[tuple]:
-    for operation in part.operations:
+    for operation in getattr(part, "operations", part.layers):  # a Sequential has layers alone
         if isinstance(operation, keras.Model):
             yield from _structure(operation)
         elif isinstance(operation, keras.layers.Layer):

@@ -9,7 +9,6 @@ import dataclasses
 import io
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -175,7 +174,7 @@ def _pictures(rule: pixels.PixelRule) -> dict[str, bytes]:
     noise = np.random.default_rng(7)
     turned = Image.Exif()
     turned[0x0112] = 6
-    kinds = {
+    kinds: dict[str, tuple[str, float, dict[str, Any]]] = {
         "photo.jpg": ("RGB", 2.3, {"quality": 85}),
         "turned.jpg": ("RGB", 1.4, {"quality": 85, "exif": turned}),
         "gray.jpg": ("L", 1.1, {}),
@@ -202,4 +201,3 @@ def _swap(fresh: Path, folder: Path, old: Path) -> None:
     if folder.exists():
         os.replace(folder, old)
     os.replace(fresh, folder)
-

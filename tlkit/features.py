@@ -7,7 +7,9 @@ and searches that ask for the same rows get the same rows.
 
 import dataclasses
 import functools
+import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import tensorflow as tf
@@ -105,7 +107,7 @@ class Frozen:
         if boundary == PIXELS and all(plain):
             kept = pixel_rows(self.store, images, self.model.rule)
             return Rows(lambda positions, view: kept[positions], images.labels)
-        if boundary == PIXELS or not self._fits(images, boundary, len(views)):
+        if boundary == PIXELS or not self.fits(images, boundary, len(views)):
             return self._live_rows(images, boundary, views)
         cached = [self.rows(images, boundary, view, via) for view in views]
         return Rows(lambda positions, view: cached[view % len(cached)][positions], images.labels)
@@ -114,7 +116,7 @@ class Frozen:
         """Says in one line where this boundary's rows come from."""
         if boundary == PIXELS:
             return f"training from pixels: {views} views of {len(images):,} images, drawn live"
-        if not self._fits(images, boundary, views):
+        if not self.fits(images, boundary, views):
             return f"features at {boundary} exceed the cache: computed live in every epoch"
         size = self.row_bytes(boundary) * views * len(images) / 1e6
         half = " at most" if boundary != POOLED else ""
@@ -130,7 +132,8 @@ class Frozen:
 
         return Rows(batch, images.labels)
 
-    def _fits(self, images, boundary, views) -> bool:
+    def fits(self, images, boundary: str, views: int) -> bool:
+        """Says whether that many views of `images` may be cached at `boundary`."""
         return self.store.fits(self.row_bytes(boundary) * views, len(images))
 
     def row_bytes(self, boundary: str) -> int:
@@ -147,7 +150,7 @@ class Frozen:
                 self.model.backbone.name,
                 self.model.backbone.preprocess.get_config(),
                 self.model.head.kind if boundary == POOLED else "",
-                weights.fingerprint(part.variables),
+                weights.fingerprint(part.weights),
             )
         return self._fingerprints[boundary]
 
@@ -210,10 +213,11 @@ def _rounded(batch: np.ndarray, dtype: str) -> np.ndarray:
 
 
 def _decoded(images, rule, positions) -> Iterator[np.ndarray]:
-    """Yields batches of decoded pixels from files or arrays."""
+    """Yields batches of decoded pixels from files, arrays or encoded bytes in memory."""
     if images.table.arrays is None:
         yield from pixels.load_paths([images.files[i] for i in positions], rule, BATCH)
         return
-    for start in range(0, len(positions), BATCH):
-        part = [images.table.image(i) for i in positions[start : start + BATCH]]
-        yield np.stack([pixels.fit_array(image, rule) for image in part])
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for start in range(0, len(positions), BATCH):
+            part = [images.table.read(i) for i in positions[start : start + BATCH]]
+            yield np.stack(list(pool.map(functools.partial(pixels.load_any, rule=rule), part)))

@@ -15,28 +15,18 @@ import keras
 import tensorflow as tf
 
 from tlkit import surgery
-from tlkit.errors import unknown
-
-PRECISIONS = ("float32", "bfloat16")
+from tlkit.errors import TlkitError
 
 
 @dataclasses.dataclass(frozen=True)
 class _Unit:
-    """A layer with a kernel, run together with what stands next to it.
+    """A layer with a kernel, run together with what stands next to it."""
 
-    Attributes:
-        layer: A layer of one of `_KINDS`.
-        norm: The BatchNormalization behind it, or None.
-        strides: Steps between the places it looks at.
-        padding: "SAME" or "VALID".
-        half: Take products in bfloat16. Their sums leave as float32.
-    """
-
-    layer: keras.layers.Layer
-    norm: keras.layers.BatchNormalization | None
+    layer: keras.layers.Layer  # of one of `_KINDS`
+    norm: keras.layers.BatchNormalization | None  # behind it
     strides: tuple[int, int]
-    padding: str
-    half: bool
+    padding: str  # "SAME" or "VALID"
+    half: bool  # take products in bfloat16; their sums leave as float32
 
     def __call__(self, x):
         name, product = _KINDS[type(self.layer)]
@@ -46,7 +36,7 @@ class _Unit:
         return y if self.norm else self.layer.activation(y)
 
 
-def fold(part: keras.Model, *, precision: str = "float32", thinned: bool = False) -> Callable:
+def fold(part: keras.Model, *, bfloat16: bool = False, thinned: bool = False) -> Callable:
     """Returns `run(x, training=False)`, equal to `part(x, training=False)` but for rounding.
 
     For use inside a `tf.function`, with float32 `x`. Layers of unknown kinds are called as they
@@ -55,18 +45,20 @@ def fold(part: keras.Model, *, precision: str = "float32", thinned: bool = False
 
     Args:
         part: A functional model with one input and one output.
-        precision: `bfloat16` multiplies in bfloat16 (a relative error of 2**-8 per factor) and
-            leaves variables, sums and all between the layers float32. Depthwise products stay
-            float32, as bfloat16 would slow them down.
+        bfloat16: Multiplies in bfloat16 (relative error 2**-8 per factor); variables, sums and all
+            between the layers stay float32, and so do depthwise products, which would get slower.
+            Slow on a CPU without it: see `tlkit.engines.has_bfloat16`.
         thinned: The rows that come are `x[:, ::2, ::2]`; only where `thinning(part)` is 2.
     """
-    if precision not in PRECISIONS:
-        raise unknown("precision", precision, PRECISIONS)
+    if thinned and thinning(part) != 2:
+        raise TlkitError(f"{part.name} reads every pixel of its input: give it all of them.")
     if obstacle(part):
         return part
-    calls = _calls(part, precision, thinned)
+    calls = _calls(part, bfloat16, thinned)
 
     def run(x, training=False):
+        if training and thinned:
+            raise TlkitError(f"{part.name} trains live statistics on whole rows, not thinned ones.")
         if training:
             return part(x, training=True)
         return part._run_through_graph(x, operation_fn=lambda operation: calls[id(operation)])
@@ -76,8 +68,8 @@ def fold(part: keras.Model, *, precision: str = "float32", thinned: bool = False
 
 def obstacle(part: keras.Model) -> str:
     """Says why `part` cannot be folded; empty if it can."""
-    if not _is_functional(part):
-        return f"{part.name} is not a functional model"
+    if not _is_functional(part) or len(part.inputs) != 1 or len(part.outputs) != 1:
+        return f"{part.name} is not a functional model with one input and one output"
     for layer in _layers(part):
         rules = (key for key in vars(layer) if key.endswith(("_regularizer", "_constraint")))
         if held := [key for key in rules if getattr(layer, key) is not None]:
@@ -88,52 +80,79 @@ def obstacle(part: keras.Model) -> str:
 
 
 def thinning(part: keras.Model) -> int:
-    """Returns 2 if `part` reads only every second pixel of its input, both ways, else 1.
+    """Returns 2 if `fold(part)` reads only every second pixel of its input, both ways, else 1.
 
     ResNet v1 enters a stage by two 1x1 convolutions of stride 2: three quarters of what is cached
     at such a boundary is never looked at.
     """
-    readers = _readers(part)[id(part.inputs[0])]
+    if obstacle(part):
+        return 1
+    readers = _Graph.of(part).readers[id(part.inputs[0])]
     skipping = [_is_pointwise(op) and op.strides == (2, 2) for op in readers]
     return 2 if skipping and all(skipping) else 1
 
 
-def _calls(part, precision, thinned) -> dict[int, Callable]:
+@dataclasses.dataclass(frozen=True)
+class _Graph:
+    """Who makes, who reads, and how often each operation is called."""
+
+    nodes: list
+    makers: dict
+    readers: dict
+    uses: collections.Counter
+
+    @classmethod
+    def of(cls, part) -> "_Graph":
+        nodes = list(surgery._nodes(part))
+        makers = {id(t): node for node in nodes for t in node.output_tensors}
+        readers = collections.defaultdict(list)
+        for node in nodes:
+            for tensor in node.input_tensors:
+                readers[id(tensor)].append(node.operation)
+        uses = collections.Counter(id(node.operation) for node in nodes)
+        return cls(nodes, makers, readers, uses)
+
+    def only_reader(self, tensor):
+        """Returns the operation that alone reads `tensor` and is called once: they may merge."""
+        readers = self.readers[id(tensor)]
+        return readers[0] if len(readers) == 1 and self.uses[id(readers[0])] == 1 else None
+
+    def norm_behind(self, node):
+        """Returns the normalization that can go into the kernel of `node`'s layer, or None."""
+        (tensor,) = node.output_tensors
+        norm = self.only_reader(tensor)
+        fits = (
+            type(norm) is keras.layers.BatchNormalization
+            and norm.axis in (-1, len(tensor.shape) - 1)
+            and norm.dtype_policy.name == "float32"
+            and node.operation.activation is keras.activations.linear
+        )
+        return norm if fits else None
+
+    def pad_before(self, node):
+        """Returns the ZeroPadding2D that TensorFlow's SAME can stand for, or None."""
+        before, layer = self.makers.get(id(node.input_tensors[0])), node.operation
+        if before is None or self.only_reader(node.input_tensors[0]) is not layer:
+            return None
+        fits = self.uses[id(before.operation)] == 1 and _pads_as_same(before, layer)
+        return before.operation if fits else None
+
+
+def _calls(part, bfloat16, thinned) -> dict[int, Callable]:
     """Returns what to call in place of every operation of `part`."""
-    readers = _readers(part)
-    makers = {id(t): node for node in surgery._nodes(part) for t in node.output_tensors}
-    uses = collections.Counter(id(node.operation) for node in surgery._nodes(part))
-    alone = {
-        id(t): readers[id(t)][0]
-        for node in surgery._nodes(part)
-        for t in node.output_tensors
-        if [uses[id(op)] for op in readers[id(t)]] == [1]
-        and not any(t is output for output in part.outputs)
-    }  # tensors that one operation reads, which is called once: both may become one
-    calls = {id(op): _plain(op, precision) for op in part.operations}
-    for node in makers.values():
+    graph = _Graph.of(part)
+    calls = {id(op): _plain(op, bfloat16) for op in part.operations}
+    for node in graph.nodes:
         layer = node.operation
-        if uses[id(layer)] > 1 or not _is_known(layer):
+        if graph.uses[id(layer)] > 1 or not _is_known(layer):
             continue
-        norm = alone.get(id(node.output_tensors[0]))
-        norm = norm if _absorbs(layer, norm) else None
+        norm, pad = graph.norm_behind(node), graph.pad_before(node)
         entrance = thinned and node.input_tensors[0] is part.inputs[0]
         strides = (1, 1) if entrance else getattr(layer, "strides", (1, 1))
-        before = makers.get(id(node.input_tensors[0]))
-        pad = before and alone.get(id(node.input_tensors[0])) and _is_same_padding(before, layer)
         padding = "SAME" if pad else getattr(layer, "padding", "same").upper()
-        calls[id(layer)] = _Unit(layer, norm, strides, padding, precision == "bfloat16")
-        calls |= {id(done): _passed for done in (norm, before.operation if pad else None) if done}
+        calls[id(layer)] = _Unit(layer, norm, strides, padding, bfloat16)
+        calls |= {id(merged): _passed for merged in (norm, pad) if merged}
     return calls
-
-
-def _readers(part) -> dict[int, list[keras.Operation]]:
-    """Returns the operations that read each tensor, by the tensor's id."""
-    readers = collections.defaultdict(list)
-    for node in surgery._nodes(part):
-        for tensor in node.input_tensors:
-            readers[id(tensor)].append(node.operation)
-    return readers
 
 
 def _layers(part) -> Iterator[keras.layers.Layer]:
@@ -166,28 +185,15 @@ def _is_pointwise(layer) -> bool:
     return type(layer) is keras.layers.Conv2D and _is_known(layer) and layer.kernel_size == (1, 1)
 
 
-def _absorbs(layer, norm) -> bool:
-    """Says whether `norm`, the only reader of `layer`, can go into its kernel."""
-    return (
-        type(norm) is keras.layers.BatchNormalization
-        and norm.axis in (-1, len(layer.output.shape) - 1)
-        and norm.dtype_policy.name == "float32"
-        and layer.activation is keras.activations.linear
-    )
-
-
-def _is_same_padding(node, layer) -> bool:
-    """Says whether a ZeroPadding2D adds just what TensorFlow's SAME would, as MobileNet's does."""
+def _pads_as_same(node, layer) -> bool:
+    """MobileNet's and EfficientNet's padding before stride 2 is just what SAME would add."""
     pad = node.operation
     if type(pad) is not keras.layers.ZeroPadding2D or getattr(layer, "padding", "") != "valid":
         return False
-    return pad.data_format == "channels_last" and all(
-        size is not None and given == _same_padding(size, kernel, step, dilation)
-        for size, kernel, step, dilation, given in zip(
-            node.input_tensors[0].shape[1:3], layer.kernel_size, layer.strides,
-            layer.dilation_rate, pad.padding, strict=True,
-        )
-    )  # fmt: skip
+    sizes = node.input_tensors[0].shape[1:3]
+    axes = zip(sizes, layer.kernel_size, layer.strides, layer.dilation_rate, strict=True)
+    known = pad.data_format == "channels_last" and None not in sizes
+    return known and list(map(tuple, pad.padding)) == [_same_padding(*axis) for axis in axes]
 
 
 def _same_padding(size, kernel, step, dilation) -> tuple[int, int]:
@@ -195,10 +201,11 @@ def _same_padding(size, kernel, step, dilation) -> tuple[int, int]:
     return total // 2, total - total // 2
 
 
-def _plain(operation, precision) -> Callable:
+def _plain(operation, bfloat16) -> Callable:
     """Returns the operation itself, in inference mode where it knows modes."""
     if _is_functional(operation):
-        return fold(operation, precision=precision)
+        inner = fold(operation, bfloat16=bfloat16)
+        return lambda x, **_: inner(x)
     if "training" not in inspect.signature(operation.call).parameters:
         return operation
     return lambda *args, **kwargs: operation(*args, **{**kwargs, "training": False})

@@ -289,7 +289,8 @@ def _taken_over(source: Classifier, size):
         )
     net = keras.models.clone_model(source.backbone.net)
     net.set_weights(source.backbone.net.get_weights())
-    return dataclasses.replace(source.backbone, net=net), rule
+    origin = f"trained on {', '.join(source.class_names[:5])}"
+    return dataclasses.replace(source.backbone, net=net, weights=origin), rule
 
 
 def _rule(size, default, channels) -> pixels.PixelRule:

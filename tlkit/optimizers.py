@@ -85,7 +85,9 @@ _SETTINGS = {
 _LAYERWISE = {base: _layerwise(base) for base in dict.fromkeys(OPTIMIZERS.values())}
 
 
-def build(name: str, rate: float, rates=None, decays=None, **settings) -> keras.optimizers.Optimizer:
+def build(
+    name: str, rate: float, rates=None, decays=None, **settings
+) -> keras.optimizers.Optimizer:
     """Returns a fresh optimizer.
 
     Args:

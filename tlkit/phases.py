@@ -64,6 +64,11 @@ class Phase:
             raise TlkitError(f"Phase {self.name!r}: smoothing {self.smoothing} with {self.loss}")
 
 
+def view_count(phase: Phase) -> int:
+    """Returns how many distinct views the phase can show: no more than one for each epoch."""
+    return min(phase.views, phase.epochs)
+
+
 def rate_at(phase: Phase, step: int, steps: int) -> float:
     """Returns the learning rate of step 0 <= `step` < `steps`, before the stages' factors."""
     warm = round(phase.warmup * steps)

@@ -146,8 +146,8 @@ def as_png(encoded: bytes) -> bytes:
     """
     from PIL import Image, ImageOps
 
-    with Image.open(io.BytesIO(encoded)) as image:
-        image = ImageOps.exif_transpose(image)
+    with Image.open(io.BytesIO(encoded)) as opened:
+        image: Image.Image = ImageOps.exif_transpose(opened)
         if image.mode == "F":
             image = image.convert("L")
         if image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"):

@@ -1,18 +1,34 @@
 """Progress with rates and time left: a live bar on a terminal, quiet elsewhere."""
 
+import contextlib
+import contextvars
 import sys
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 T = TypeVar("T")
+_HUSHED = contextvars.ContextVar("hushed", default=False)
 
 
 def say(message: str) -> None:
     """Prints one line about what tlkit is doing to standard error."""
-    print(message, file=sys.stderr, flush=True)
+    if not _HUSHED.get():
+        print(message, file=sys.stderr, flush=True)
 
 
-def track(items: Iterable[T], description: str, total: int | None = None, unit: int = 1) -> Iterator[T]:
+@contextlib.contextmanager
+def hushed() -> Iterator[None]:
+    """Silences `say` inside the block, for a caller that prints the whole story itself."""
+    token = _HUSHED.set(True)
+    try:
+        yield
+    finally:
+        _HUSHED.reset(token)
+
+
+def track(
+    items: Iterable[T], description: str, total: int | None = None, unit: int = 1
+) -> Iterator[T]:
     """Yields `items` while showing rate and time left.
 
     Args:
@@ -23,7 +39,13 @@ def track(items: Iterable[T], description: str, total: int | None = None, unit: 
         yield from items
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
     total = len(items) if total is None else total  # type: ignore[arg-type]
     columns = (

@@ -9,11 +9,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tlkit import calibration, features, files, metrics, progress
+import numpy as np
+
+from tlkit import calibration, features, files, metrics, progress, weights
 from tlkit.data import Data, Images
 from tlkit.errors import TlkitError
 from tlkit.model import Classifier
-from tlkit.phases import Phase
+from tlkit.phases import Phase, view_count
 from tlkit.store import Store
 
 if TYPE_CHECKING:
@@ -44,6 +46,8 @@ class Run:
         self.phases = tuple(phases)
         self.seed = seed
         self.data: Data | None = None
+        self.store = Store.default()
+        self._logits: dict[tuple, np.ndarray] = {}
         self.history: list[dict[str, Any]] = []
         self.records: list[dict[str, Any]] = []
         self.stopped = ""
@@ -125,17 +129,17 @@ class Run:
                 "epochs": len(epochs),
                 "best_epoch": best + 1,
                 "rates": _rates(phase, trainee),
-                "views": phase.views,
+                "views": view_count(phase),
                 "seconds": seconds,
                 "audited": True,
             }
         )
 
-    def complete(self) -> None:
-        """Saves the final model, evaluates the validation split and marks the run finished."""
+    def complete(self, logits: np.ndarray) -> None:
+        """Saves the final model, judges it by its validation logits and marks the run finished."""
         self.seconds = time.time() - self.began
         self.model.save(self.folder)
-        self.evaluate(self.require_data().val)
+        self._judge(calibration.softmax(logits, self.model.temperature), self.require_data().val)
         self.finished = True
         self._write()
 
@@ -149,17 +153,23 @@ class Run:
         images = images if images is not None else self.require_data().test
         if images is None or not len(images):
             raise TlkitError("There is no test image: give a folder of labelled test images.")
-        rows = features.pixel_rows(Store.default(), images, self.model.rule)
-        logits = self.model.logits(rows)
-        chances = calibration.softmax(logits, self.model.temperature)
+        return self._judge(self.probabilities(images), images, name)
+
+    def _judge(self, chances: np.ndarray, images: Images, name: str = "") -> metrics.Evaluation:
         names = self.model.class_names
-        result = metrics.Evaluation(
-            metrics.evaluate(chances, images.labels, names, files=images.files)
-        )
+        values = metrics.evaluate(chances, images.labels, names, files=images.files)
         path = self.folder / "metrics.json"
         known = files.read_json(path) if path.exists() else {}
-        files.write_json(path, {**known, name or images.role: result.values})
-        return result
+        files.write_json(path, {**known, name or images.role: values})
+        return metrics.Evaluation(values)
+
+    def probabilities(self, images: Images) -> np.ndarray:
+        """Returns calibrated probabilities [n, classes] of `images`, computed once."""
+        key = (weights.fingerprint(self.model.keras_model.weights), *images.hashes)
+        if key not in self._logits:
+            rows = features.pixel_rows(self.store, images, self.model.rule)
+            self._logits[key] = self.model.logits(rows)
+        return calibration.softmax(self._logits[key], self.model.temperature)
 
     def report(self) -> Path:
         """Writes `report.html`, one self-contained page, and returns its path."""

@@ -31,7 +31,9 @@ class Store:
         disk: Bytes all chunks together may take; the longest unused kinds are dropped first.
     """
 
-    def __init__(self, folder: Path | None = None, memory: int = MEMORY_BYTES, disk: int = DISK_BYTES):
+    def __init__(
+        self, folder: Path | None = None, memory: int = MEMORY_BYTES, disk: int = DISK_BYTES
+    ):
         self.folder = folder
         self.memory = memory
         self.disk = disk
@@ -81,13 +83,13 @@ class Store:
         rows = np.concatenate(batches)
         chunk = names[done : done + len(rows)]
         if self.folder is not None:
-            rows = self._write(kind, chunk, rows)
+            rows = self._write(self.folder, kind, chunk, rows)
         self._kinds.setdefault(kind, []).append((chunk, rows))
         return done + len(rows)
 
-    def _write(self, kind, chunk, rows) -> np.ndarray:
-        self._make_room(kind, rows.nbytes)
-        stem = self.folder / kind / files.combined_hash(chunk)
+    def _write(self, folder: Path, kind, chunk, rows) -> np.ndarray:
+        self._make_room(folder, kind, rows.nbytes)
+        stem = folder / kind / files.combined_hash(chunk)
         with files.replacing(stem.with_suffix(".npy")) as temporary:
             np.save(temporary, rows, allow_pickle=False)
         files.write_text(stem.with_suffix(".json"), json.dumps(chunk))
@@ -111,7 +113,9 @@ class Store:
 
     def _gather(self, kind, hashes) -> np.ndarray:
         chunks = self._chunks(kind)
-        place = {name: (c, r) for c, (names, _) in enumerate(chunks) for r, name in enumerate(names)}
+        place = {
+            name: (c, r) for c, (names, _) in enumerate(chunks) for r, name in enumerate(names)
+        }
         where = np.array([place[name] for name in hashes], np.int64).reshape(-1, 2)
         shape = (len(hashes), *chunks[0][1].shape[1:]) if chunks else (0,)
         dtype = np.result_type(*(rows.dtype for _, rows in chunks)) if chunks else np.float32
@@ -128,15 +132,19 @@ class Store:
         path = self.folder / kind / f"{files.combined_hash(list(hashes))}.order.npy"
         return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
 
-    def _make_room(self, kind, needed):
-        kinds = [path for path in self.folder.glob("*") if path.is_dir() and path.name != kind]
+    def _make_room(self, folder: Path, kind: str, needed: int) -> None:
+        kinds = [path for path in folder.glob("*") if path.is_dir() and path.name != kind]
         kinds.sort(key=_last_use)
-        used = sum(file.stat().st_size for file in self.folder.rglob("*.npy"))
+        used = _size(folder)
         while kinds and used + needed > self.disk:
             oldest = kinds.pop(0)
-            used -= sum(file.stat().st_size for file in oldest.rglob("*.npy"))
+            used -= _size(oldest)
             shutil.rmtree(oldest, ignore_errors=True)
             self._kinds.pop(oldest.name, None)
+
+
+def _size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*.npy"))
 
 
 def _last_use(folder: Path) -> float:

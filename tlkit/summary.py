@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from tlkit import calibration, features, files, report
+from tlkit import features, files, report
 from tlkit.run import Run
-from tlkit.store import Store
 
 PICTURES = 12  # sample predictions, and as many mistakes
 
@@ -60,14 +59,15 @@ def _settings(run: Run, data) -> dict[str, Any]:
         "channels": rule.channels,
         "head": run.model.head.kind,
         "seed": run.seed,
-        "started": datetime.datetime.fromtimestamp(run.began),
+        "started": datetime.datetime.fromtimestamp(int(run.began)),
         "seconds": run.seconds,
         "folder": str(run.folder),
     }
     for phase in run.phases:
         settings[f"phase {phase.name}"] = (
-            f"{phase.optimizer}, rate {phase.rate:g} {phase.schedule}, decay {phase.weight_decay:g}, "
-            f"smoothing {phase.smoothing:g}, augmentation {phase.augment}, batch {phase.batch_size}"
+            f"{phase.optimizer}, rate {phase.rate:g} {phase.schedule}, "
+            f"decay {phase.weight_decay:g}, smoothing {phase.smoothing:g}, "
+            f"augmentation {phase.augment}, batch {phase.batch_size}"
         )
     return settings | ({"stopped": run.stopped} if run.stopped else {})
 
@@ -107,15 +107,14 @@ def _history(run: Run) -> list[dict[str, Any]]:
 
 def _pictures(run: Run, images) -> dict[str, list[dict[str, Any]]]:
     """Returns sample predictions spread over the classes, and the worst mistakes."""
-    rows = features.pixel_rows(Store.default(), images, run.model.rule)
-    chances = calibration.softmax(run.model.logits(rows), run.model.temperature)
+    rows = features.pixel_rows(run.store, images, run.model.rule)
+    chances = run.probabilities(images)
     truth = chances[np.arange(len(images)), images.labels]
     order = np.random.default_rng(run.seed).permutation(len(images))
-    wrong = np.argsort(truth)[: PICTURES * 2]
-    wrong = [i for i in wrong if chances[i].argmax() != images.labels[i]][:PICTURES]
+    worst = [i for i in np.argsort(truth) if chances[i].argmax() != images.labels[i]]
     return {
         "samples": [_picture(run, images, rows, chances, i) for i in order[:PICTURES]],
-        "mistakes": [_picture(run, images, rows, chances, i) for i in wrong],
+        "mistakes": [_picture(run, images, rows, chances, i) for i in worst[:PICTURES]],
     }
 
 

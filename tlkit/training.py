@@ -5,7 +5,8 @@ from (seed, phase, epoch), rates from the step, and everything else that can cha
 `Trainee.state`. Losses, optimizers and callbacks are Keras's own.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
@@ -14,7 +15,8 @@ import tensorflow as tf
 from tlkit import losses, optimizers
 from tlkit.features import Rows
 from tlkit.model import POOLED, Classifier
-from tlkit.phases import Phase, rate_at
+from tlkit.phases import Phase, rate_at, view_count
+
 
 class Trainee:
     """What a phase trains: the open part of a classifier, its optimizer and compiled steps.
@@ -62,13 +64,12 @@ class Trainee:
         order = np.random.default_rng([*seed, epoch]).permutation(len(rows))
         size = self.phase.batch_size
         steps = -(-len(rows) // size)
-        view = epoch % self.phase.views
-        for step in range(steps):
-            part = order[step * size : (step + 1) * size]
+        view = epoch % view_count(self.phase)
+        parts = [order[step * size : (step + 1) * size] for step in range(steps)]
+        batches = _ahead(lambda part: rows.batch(part, view), parts)
+        for step, (part, x) in enumerate(zip(parts, batches, strict=True)):
             rate = rate_at(self.phase, epoch * steps + step, self.phase.epochs * steps)
-            loss, right = self._step(
-                rows.batch(part, view), rows.labels[part], tf.constant(rate, tf.float32)
-            )
+            loss, right = self._step(x, rows.labels[part], tf.constant(rate, tf.float32))
             yield {"loss": float(loss), "right": int(right), "count": len(part), "rate": rate}
 
     def logits(self, rows: Rows, batch: int = 256) -> np.ndarray:
@@ -121,6 +122,19 @@ def _optimizer(model, phase, groups) -> keras.optimizers.Optimizer:
         rates += [phase.decay**above] * len(group)
         decays += [phase.weight_decay if len(v.shape) > 1 else 0.0 for v in group]
     return optimizers.build(phase.optimizer, phase.rate, rates=rates, decays=decays)
+
+
+def _ahead(function: Callable, items: Sequence) -> Iterator:
+    """Yields function(item) for each item in order, computing one item ahead in a thread."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting = None
+        for item in items:
+            started = pool.submit(function, item)
+            if waiting is not None:
+                yield waiting.result()
+            waiting = started
+        if waiting is not None:
+            yield waiting.result()
 
 
 def _unique(variables) -> list[keras.Variable]:

@@ -29,8 +29,8 @@ class SparselyConnectedConv2D(keras.layers.Layer):
         channels = input_shape[-1]
         if max(map(max, self.maps)) >= channels:
             raise ValueError(
-                f"{self.name!r} reads map {max(map(max, self.maps))}, counted from 0, but its input "
-                f"has {channels} maps. Correct `maps` or the filters of the layer before."
+                f"{self.name!r} reads map {max(map(max, self.maps))}, counted from 0, but its "
+                f"input has {channels} maps. Correct `maps` or the filters of the layer before."
             )
         shape = (self.kernel_size, self.kernel_size, sum(map(len, self.maps)))
         self.kernel = self.add_weight(shape, self._initial, name="kernel")

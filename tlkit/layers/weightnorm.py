@@ -18,8 +18,8 @@ class WeightNormalization(keras.layers.Wrapper):
         super().__init__(layer, **kwargs)
         if not isinstance(self.layer, (keras.layers.Dense, keras.layers.Conv2D)):
             raise TlkitError(
-                f"Weight normalization works on Dense and Conv2D layers, but {self.layer.name!r} is "
-                f"a {type(self.layer).__name__}. Choose another norm for this net."
+                f"Weight normalization works on Dense and Conv2D layers, but {self.layer.name!r} "
+                f"is a {type(self.layer).__name__}. Choose another norm for this net."
             )
 
     def build(self, input_shape=None):

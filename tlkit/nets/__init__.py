@@ -52,9 +52,9 @@ def build(
     Raises `TlkitError` for unknown names and for inputs too small for the net.
     """
     family, net = _find(name)
-    classes = classes or net.classes
+    classes = net.classes if classes is None else _positive(classes)
     rows = (*family.features(net.variant), *family.top(net.variant, classes))
-    aux = getattr(family, "auxiliary", lambda variant, classes: {})(net.variant, classes)
+    aux = family.auxiliary(net.variant, classes) if hasattr(family, "auxiliary") else {}
     return _assemble(
         name, rows, aux, input_shape or net.input_shape, net.options.choose(norm, activation, init)
     )
@@ -102,6 +102,14 @@ def _summary(name, net):
         "error": net.error,
         "source": net.source,
     }
+
+
+def _positive(classes):
+    if classes < 1:
+        raise TlkitError(
+            f"A net needs at least one class, not {classes}. Use `features` for a net without top."
+        )
+    return classes
 
 
 def _families() -> list[ModuleType]:

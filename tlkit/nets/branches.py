@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from keras import layers
 
@@ -24,7 +25,7 @@ class Branches:
         return layers.Concatenate(name=name)(ends)
 
 
-def branches(*chains: tuple) -> Branches:
+def branches(*chains: Any) -> Branches:
     """Returns `Branches` of chains; a chain of one row may be given as the row."""
     return Branches(tuple(chain if isinstance(chain, tuple) else (chain,) for chain in chains))
 

@@ -69,11 +69,11 @@ def layer_macs(layer) -> int:
     if hasattr(layer, "multiply_adds"):
         return layer.multiply_adds()
     if isinstance(layer, layers.SeparableConv2D):
-        kernels = (layer.depthwise_kernel, layer.pointwise_kernel)
+        kernels = [layer.depthwise_kernel, layer.pointwise_kernel]
     else:
-        kernels = (getattr(layer, "kernel", None),)
-    positions = prod(_output(layer)[1:-1]) if kernels[0] is not None else 0
-    return positions * sum(prod(kernel.shape) for kernel in kernels if kernel is not None)
+        kernels = [layer.kernel] if hasattr(layer, "kernel") else []
+    positions = prod(_output(layer)[1:-1]) if kernels else 0
+    return positions * sum(prod(kernel.shape) for kernel in kernels)
 
 
 def output_bytes(layer) -> int:
@@ -94,7 +94,8 @@ def receptive_fields(model: keras.Model) -> dict[str, tuple]:
 
     Where branches meet, the widest counts (Araujo et al. 2019, Computing receptive fields).
     """
-    seen, fields = {}, {}
+    seen: dict[int, tuple] = {}
+    fields = {}
     for op in model.operations:
         before = [seen[id(t)] for t in _inputs(op) if id(t) in seen] or [(1, 1)]
         fields[op.name] = _seen_by(op, _widest(before))

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from keras import layers
 
-from tlkit.nets.resnet import Bare, preactivate
-from tlkit.nets.rows import Activation, AvgPool, Conv, GlobalAvgPool, MaxPool, Norm, logits
+from tlkit.nets.resnet import Bare, Preactivation, preactivate
+from tlkit.nets.rows import AvgPool, Conv, GlobalAvgPool, MaxPool, logits
 from tlkit.nets.spec import Net, Options
 
 IMAGENET = {"options": Options(norm="batch", epsilon=1.001e-5)}
@@ -74,8 +74,7 @@ def features(variant: str) -> Iterator[tuple]:
             yield f"conv{number}_{index}", Layer(growth, bottleneck)
         if number < 5:
             yield f"pool{number}", Transition(compression)
-    yield "post", Norm()
-    yield "post", Activation()
+    yield "post", Preactivation()
 
 
 def top(variant: str, classes: int) -> Iterator[tuple]:

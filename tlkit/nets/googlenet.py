@@ -99,8 +99,9 @@ def features(variant: str) -> Iterator[tuple]:
     """Yields (name, row) up to the 7x7 map; the naive variant drops the reducing columns."""
     for name, row in TABLE:
         if variant == "naive" and isinstance(row, Inception):
-            row = NaiveInception(row.n1x1, row.n3x3, row.n5x5)
-        yield name, row
+            yield name, NaiveInception(row.n1x1, row.n3x3, row.n5x5)
+        else:
+            yield name, row
 
 
 def top(variant: str, classes: int) -> Iterator[tuple]:

@@ -6,6 +6,7 @@ and 7. The released v3 normalizes without gamma.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from keras import layers
 
@@ -182,7 +183,7 @@ def auxiliary(variant: str, classes: int) -> dict[str, tuple]:
 _BN_STAGES = ("pool1", "pool2", "inception_3c", "inception_4e", "inception_5b")
 _V3_STAGES = ("pool3", "pool5", "mixed2", "mixed7", "mixed10")
 _STAGE_NAMES = ("conv1", "conv2", "grid1", "grid2", "grid3")
-_V3 = {
+_V3: dict[str, Any] = {
     "year": 2015,
     "source": "Szegedy et al. 2016, Rethinking the Inception architecture, Table 1",
     "macs": 5_713_216_096,

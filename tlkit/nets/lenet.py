@@ -158,7 +158,7 @@ def _net(variant, params, macs, memory, oracle, **known):
             "input_shape": (32, 32, 1),
             "classes": 10,
             "pixels": "tf",
-            "options": Options(activation="scaled-tanh", init="glorot", historic="lecun-2.4"),
+            "options": Options(activation="scaled-tanh", init="historic", historic="lecun-2.4"),
             "stages": STAGES[variant.removesuffix("-dense")],
             **known,
         }
@@ -173,7 +173,7 @@ NETS = {
         "1989", 9_760, 63_660, 5_024, "paper, and karpathy/lecun1989-repro; multiply-adds by hand: "
         "64,660 - 1,000 biases", connections=64_660, year=1989, input_shape=(16, 16, 1),
         source="LeCun et al. 1989, section 3", error="5.0 % zip codes (paper)",
-        options=Options(activation="tanh", init="glorot", historic="lecun-2.4"),
+        options=Options(activation="tanh", init="historic", historic="lecun-2.4"),
     ),
     "lenet-1": _net(
         "1", 3_246, 136_320, 18_536, "hand count; multiply-adds by hand: 576 x 4 x 25 + 64 x 12 x 100 + 192 x 10",

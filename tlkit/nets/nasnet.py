@@ -96,10 +96,10 @@ def top(variant: str, classes: int) -> Iterator[tuple]:
 
 def operation(x, code: str, filters: int, name: str, options: Options):
     """Applies one operation of the table, such as "sep5/2", "max3", "skip"."""
-    kind, _, stride = code.partition("/")
-    if kind == "skip":
+    word, _, step = code.partition("/")
+    if word == "skip":
         return x
-    kind, size, stride = kind[:3], int(kind[3:]), int(stride or 1)
+    kind, size, stride = word[:3], int(word[3:]), int(step or 1)
     if kind == "sep":
         return separable(x, filters, size, stride, name, options)
     pool = layers.MaxPooling2D if kind == "max" else layers.AveragePooling2D

@@ -1,4 +1,4 @@
-"""Network in Network: Lin et al. 2014, section 4.1; layer sizes of the authors' CIFAR-10 prototxt."""
+"""Network in Network: Lin et al. 2014, section 4.1; sizes of the authors' CIFAR-10 prototxt."""
 
 from tlkit.nets.rows import AvgPool, Conv, Dropout, GlobalAvgPool, MaxPool
 from tlkit.nets.spec import Net, Options

@@ -7,6 +7,7 @@ nets have a bias in every convolution, as the weights of keras.applications do.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 from keras import layers
 
@@ -71,6 +72,14 @@ class Bare:
 
 
 @dataclass(frozen=True)
+class Preactivation:
+    """Normalization, then activation: what pre-activation nets end with."""
+
+    def __call__(self, x, name, options):
+        return preactivate(x, name, options)
+
+
+@dataclass(frozen=True)
 class PreBottleneck:
     """Normalization and activation come first; the sum is left alone. As in Keras and slim, the
     last block of a group has the stride, and the projection reads the activated input."""
@@ -93,7 +102,7 @@ class PreBottleneck:
 
 
 # fmt: off
-TABLE = {
+TABLE: dict[str, tuple[Any, tuple[int, ...]]] = {
     #                                                  conv2_x ... conv5_x
     "plain-18":  (Basic(shortcut="plain"),             (2, 2, 2, 2)),
     "plain-34":  (Basic(shortcut="plain"),             (3, 4, 6, 3)),
@@ -191,8 +200,7 @@ def _features_v2(counts):
         for index in range(1, count + 1):
             stride = 2 if index == count and group < 5 else 1
             yield f"conv{group}_{index}", PreBottleneck(filters, stride, project=index == 1)
-    yield "post", Norm()
-    yield "post", Activation()
+    yield "post", Preactivation()
 
 
 def _stages(variant):

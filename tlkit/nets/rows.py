@@ -55,7 +55,7 @@ class Conv:
 
     filters: int
     size: int | tuple[int, int]
-    stride: int = 1
+    stride: int | tuple[int, int] = 1
     pad: str | int | tuple = "same"
     groups: int = 1
     norm: bool = True

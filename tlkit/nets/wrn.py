@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from keras import layers
 
-from tlkit.nets.resnet import Bare, preactivate
-from tlkit.nets.rows import Activation, Conv, GlobalAvgPool, Norm, logits
+from tlkit.nets.resnet import Bare, Preactivation, preactivate
+from tlkit.nets.rows import Conv, GlobalAvgPool, logits
 from tlkit.nets.spec import Net, Options
 
 OPTIONS = Options(norm="batch", epsilon=1e-5, momentum=0.9)
@@ -51,8 +51,7 @@ def features(variant: str) -> Iterator[tuple]:
         for index in range(1, count + 1):
             stride = 2 if index == 1 and group > 2 else 1
             yield f"conv{group}_{index}", Wide(widening * width, stride)
-    yield "post", Norm()
-    yield "post", Activation()
+    yield "post", Preactivation()
 
 
 def top(variant: str, classes: int) -> Iterator[tuple]:

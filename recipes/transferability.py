@@ -1,0 +1,143 @@
+"""Yosinski's question on small data: up to which stage are features general?
+
+    python recipes/transferability.py
+    python recipes/transferability.py --data cifar10/ --seeds 2 --learn 150
+
+The first n stages of a net trained on A are copied into a net for B, those above start anew, and
+all is trained on B: AnB keeps the copied stages as they are, AnB+ trains them too. BnB and BnB+
+do so with a net trained on B itself. B is always the same; A is near to it or far from it, with as
+many classes and images (so, unlike in the paper, one target tells near from far).
+
+RESULT
+"""
+
+from pathlib import Path
+
+import comparison
+import numpy as np
+
+import tlkit
+from tlkit import table
+
+NET = "lenet-5-modern"
+RULE = tlkit.PixelRule(32, "squash")
+ANGLES = (0, 36, 72, 108, 144)
+TASKS = {
+    "digits": {  # two halves, drawn once
+        "B": ("2", "3", "4", "6", "7"),
+        "near": ("0", "1", "5", "8", "9"),
+        "far": tuple(f"stripes {angle}" for angle in ANGLES),
+    },
+    "CIFAR-10": {
+        "B": ("cat", "deer", "frog"),
+        "near": ("bird", "dog", "horse"),
+        "far": ("airplane", "automobile", "truck"),
+    },
+}
+
+
+def main() -> None:
+    parser = comparison.options(__doc__, "transferability")
+    parser.add_argument("--learn", type=int, default=30, help="images of each class to learn from")
+    parser.add_argument("--test", type=int, default=140, help="images of each class to test on")
+    parser.add_argument("--epochs", type=int, default=15)
+    arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.data, arguments.seeds, arguments.epochs = "digits", 1, 1
+        arguments.learn, arguments.test = 5, 5
+    tasks = _tasks(arguments)
+    results: dict[str, dict[int, list[np.ndarray]]] = {}
+    for seed in range(arguments.seeds):
+        folder = arguments.out / "base"
+        bases = {name: _base(tasks[name], arguments, folder / name / str(seed)) for name in tasks}
+        for curve, base, n in _grid(bases, arguments.quick):
+            out = arguments.out / curve / str(n) / str(seed)
+            run = _transfer(base, tasks["B"], n, arguments.epochs, out)
+            results.setdefault(curve, {}).setdefault(n, []).append(comparison.right(run))
+        results.setdefault("B", {}).setdefault(0, []).append(comparison.right(bases["B"]))
+    _conclude(results, arguments.out / "transferability.png")
+
+
+def _tasks(arguments) -> dict[str, tlkit.Data]:
+    """Returns the images of B and of each A."""
+    rows = comparison.read(arguments.data)
+    if arguments.data == comparison.DIGITS:
+        rows = _with_stripes(rows)
+    known = [
+        task for task in TASKS.values() if set().union(*task.values()) <= set(rows.class_names)
+    ]
+    if not known:
+        raise tlkit.TlkitError(f"{arguments.data} has no classes that TASKS in {__file__} names.")
+    parts = {
+        name: names for name, names in known[0].items() if name != "far" or not arguments.quick
+    }
+    return {
+        name: comparison.few(rows, arguments.learn, arguments.test, names)
+        for name, names in parts.items()
+    }
+
+
+def _with_stripes(rows: table.Table) -> table.Table:
+    """Adds pictures of noisy stripes, one class for each angle: as little like digits as can be."""
+    draw = np.random.default_rng(0)
+    count, side = 180, rows.arrays.shape[1]
+    across, down = np.meshgrid(np.arange(side), np.arange(side))
+    pictures, labels = [rows.arrays], [np.array(rows.class_names)[rows.labels]]
+    for angle in ANGLES:
+        turned = across * np.cos(np.radians(angle)) + down * np.sin(np.radians(angle))
+        phase, noise = (
+            draw.uniform(0, 2 * np.pi, (count, 1, 1)),
+            draw.normal(0, 60, (count, side, side)),
+        )
+        waves = 127.5 + 90 * np.sin(turned * 2 * np.pi / 4 + phase) + noise
+        pictures.append(waves.clip(0, 255).astype(np.uint8))
+        labels.append(np.full(count, f"stripes {angle}"))
+    return table.from_arrays(np.concatenate(pictures), np.concatenate(labels), source=rows.source)
+
+
+def _grid(bases: dict[str, tlkit.Run], quick: bool):
+    """Yields (name of the curve, net to copy from, number of stages copied)."""
+    stages = len(bases["B"].model.stages)
+    for n in (2,) if quick else range(1, stages + 1):
+        for name, base in bases.items():
+            curve = "BnB" if name == "B" else f"{name} AnB"
+            yield from ((curve, base, n), (f"{curve}+", base, n))
+
+
+def _base(data: tlkit.Data, arguments, out: Path) -> tlkit.Run:
+    model = tlkit.Classifier(
+        NET, data.class_names, weights=None, size=RULE, head=comparison.HEAD, seed=int(out.name)
+    )
+    return comparison.train(model, data, comparison.scratch(arguments.epochs), out)
+
+
+def _transfer(base: tlkit.Run, data: tlkit.Data, n: int, epochs: int, out: Path) -> tlkit.Run:
+    """Trains a net for B whose first `n` stages are those of `base`; they move if `out` says +."""
+    stages = base.model.stages
+    above = stages[n] if n < len(stages) else None
+    seed = 1000 + int(out.name)  # else a net for B would start anew from where it first started
+    model = tlkit.Classifier(
+        base.model, data.class_names, head=comparison.HEAD, replace_from=above, seed=seed
+    )
+    moving = "all" if out.parent.parent.name.endswith("+") else above
+    return comparison.train(model, data, comparison.scratch(epochs, unfreeze=moving), out)
+
+
+def _conclude(results: dict[str, dict[int, list[np.ndarray]]], picture: Path) -> None:
+    flat = {
+        f"{c}, n = {n}": np.array(runs)
+        for c, points in results.items()
+        for n, runs in points.items()
+    }
+    found = comparison.accuracies(flat)
+    comparison.differences(flat, [(name, "B, n = 0") for name in flat if name != "B, n = 0"])
+    lines = {
+        curve: {n: found[f"{curve}, n = {n}" if n else "B, n = 0"] for n in (0, *points)}
+        for curve, points in results.items()
+        if curve != "B"
+    }
+    comparison.plot(picture, lines, "stages copied (0: none)", "accuracy on B, %")
+
+
+if __name__ == "__main__":
+    main()

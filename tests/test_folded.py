@@ -1,0 +1,233 @@
+"""Folding changes how a network is run, never what it computes."""
+
+import inspect
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+from tlkit import folded
+from tlkit.errors import TlkitError
+
+RANDOM = np.random.default_rng(0)
+
+
+def settled(part):
+    """Gives every normalization frozen, plausible statistics far from their initial 0 and 1."""
+    for layer in part.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            layer.trainable = False
+            for variable, low, high in zip(
+                (layer.gamma, layer.beta, layer.moving_mean, layer.moving_variance),
+                (0.5, -0.3, -0.3, 0.5),
+                (1.5, 0.3, 0.3, 1.5),
+                strict=True,
+            ):
+                if variable is not None:
+                    variable.assign(RANDOM.uniform(low, high, variable.shape))
+    return part
+
+
+EVEN, ODD = ((0, 1), (0, 1)), ((1, 1), (1, 1))  # what TensorFlow's SAME adds before stride 2
+
+
+def tiny_net(size=17, pad=ODD):
+    """Every pattern that folds, and some that must not."""
+    inputs = keras.Input((size, size, 3))
+    x = layers.ZeroPadding2D(pad)(inputs)
+    x = layers.Conv2D(8, 3, strides=2, use_bias=False)(x)
+    x = skip = layers.ReLU(6.0)(layers.BatchNormalization()(x))
+    x = layers.DepthwiseConv2D(3, padding="same", depth_multiplier=2)(x)
+    x = layers.Activation("swish")(layers.BatchNormalization(scale=False)(x))
+    x = layers.BatchNormalization(center=False)(layers.Conv2D(8, 1)(x))
+    x = layers.add([x, skip])
+    gate = layers.Conv2D(8, 1, activation="sigmoid")(
+        layers.GlobalAveragePooling2D(keepdims=True)(x)
+    )
+    x = raw = layers.Conv2D(6, 3, dilation_rate=2)(layers.multiply([x, gate]))  # read twice
+    x = layers.concatenate([layers.BatchNormalization()(x), raw])
+    twice = layers.Conv2D(12, 1)  # called twice
+    x = twice(layers.ReLU()(layers.BatchNormalization()(twice(x))))
+    x = layers.BatchNormalization()(layers.SeparableConv2D(8, 3, padding="same")(x))
+    x = layers.BatchNormalization()(layers.Conv2D(8, 1, activation="relu")(x))
+    x = layers.BatchNormalization()(layers.Dense(7)(layers.Dropout(0.5)(x)))
+    return settled(keras.Model(inputs, layers.GlobalAveragePooling2D()(x)))
+
+
+def rows(part, count=4):
+    return tf.constant(RANDOM.normal(size=(count, *part.input.shape[1:])), tf.float32)
+
+
+def step(run, part, x):
+    """Returns output and gradients of a loss to which every output counts differently."""
+    variables = [v.value for v in part.trainable_variables]
+
+    @tf.function(autograph=False)
+    def compute(x):
+        with tf.GradientTape() as tape:
+            y = run(x)
+            loss = tf.reduce_sum(y * tf.cos(tf.cast(tf.range(y.shape[-1]), tf.float32)))
+        return y, tape.gradient(loss, variables)
+
+    y, gradients = compute(x)
+    return y.numpy(), [gradient.numpy() for gradient in gradients]
+
+
+def relative(got, expected):
+    return np.abs(got - expected).max() / max(np.abs(expected).max(), 1e-6)
+
+
+def assert_equal_step(part, x, tolerance=1e-5):
+    expected, expected_gradients = step(lambda x: part(x, training=False), part, x)
+    y, gradients = step(folded.fold(part), part, x)
+    assert relative(y, expected) <= 1e-5
+    for got, wanted in zip(gradients, expected_gradients, strict=True):
+        assert relative(got, wanted) <= tolerance
+
+
+@pytest.mark.parametrize(
+    ("size", "pad", "merged"), [(17, ODD, 6), (16, EVEN, 6), (16, ODD, 5), (17, EVEN, 5)]
+)
+def test_output_and_gradients_are_those_of_keras(size, pad, merged):
+    part = tiny_net(size, pad)
+    assert_equal_step(part, rows(part))
+    calls = folded._calls(part, False, False).values()
+    # five of eight normalizations, and the padding where SAME is the same
+    assert sum(call is folded._passed for call in calls) == merged
+
+
+def test_a_real_net_from_pixels_and_from_a_boundary():
+    net = settled(keras.applications.MobileNetV2((64, 64, 3), 0.35, False, None))
+    pooled = layers.GlobalAveragePooling2D()(net.output)
+    whole, tail = (
+        keras.Model(net.input, pooled),
+        keras.Model(net.get_layer("block_12_add").output, pooled),
+    )
+    x = rows(whole)
+    np.testing.assert_allclose(
+        tf.function(folded.fold(whole), autograph=False)(x),
+        whole(x, training=False),
+        rtol=1e-4,
+        atol=1e-5,
+    )
+    assert_equal_step(tail, rows(tail))
+
+
+@pytest.mark.large
+@pytest.mark.parametrize(
+    ("name", "cut"),
+    [
+        ("ResNet50", "conv4_block6_out"),
+        ("EfficientNetB0", None),
+        ("DenseNet121", "pool4_pool"),
+        ("ResNet50V2", "conv4_block6_out"),
+    ],
+)
+def test_big_nets(name, cut):
+    net = settled(getattr(keras.applications, name)(False, None, input_shape=(96, 96, 3)))
+    start = net.get_layer(cut).output if cut else net.input
+    part = keras.Model(start, layers.GlobalAveragePooling2D()(net.output))
+    assert_equal_step(part, tf.nn.relu(rows(part)), tolerance=1e-4)
+
+
+def entrance(third_reader=False):
+    inputs = keras.Input((7, 7, 4))
+    left, right = (layers.Conv2D(6, 1, strides=2)(inputs) for _ in range(2))
+    x = layers.add([layers.BatchNormalization()(left), layers.BatchNormalization()(right)])
+    if third_reader:
+        x = layers.add([x, layers.Conv2D(6, 3, strides=2, padding="same")(inputs)])
+    return settled(keras.Model(inputs, layers.GlobalAveragePooling2D()(x)))
+
+
+def test_a_boundary_of_which_a_quarter_is_read_can_be_thinned():
+    part = entrance()
+    x = rows(part)
+    assert folded.thinning(part) == 2
+    run = folded.fold(part, thinned=True)
+    np.testing.assert_allclose(run(x[:, ::2, ::2]), part(x, training=False), rtol=1e-5, atol=1e-6)
+    with pytest.raises(TlkitError, match="whole rows"):
+        run(x[:, ::2, ::2], training=True)
+
+
+def test_what_is_not_folded_is_not_thinned():
+    part = entrance()
+    part.layers[-4].trainable = part.layers[-3].trainable = True
+    assert folded.obstacle(part)
+    assert folded.thinning(part) == 1
+
+
+def test_a_boundary_that_is_read_in_full_is_not_thinned():
+    part = entrance(third_reader=True)
+    assert folded.thinning(part) == 1
+    with pytest.raises(TlkitError, match="reads every pixel"):
+        folded.fold(part, thinned=True)
+
+
+def test_it_runs_the_keras_variables_themselves():
+    part = tiny_net()
+    run, x = tf.function(folded.fold(part), autograph=False), rows(part)
+    before = run(x).numpy()
+    for variable in part.trainable_variables:
+        variable.assign(variable * 1.5)
+    np.testing.assert_allclose(run(x), part(x, training=False), rtol=1e-4, atol=1e-5)
+    assert relative(run(x).numpy(), before) > 0.1
+
+
+def test_training_mode_is_that_of_the_part():
+    part, run = tiny_net(), folded.fold(tiny_net())
+    x = rows(part)
+    np.testing.assert_array_equal(run(x), run(x))
+    assert relative(run(x, training=True).numpy(), run(x).numpy()) > 1e-3  # dropout is on
+
+
+def test_bfloat16_rounds_a_little_and_keeps_variables_float32():
+    part = tiny_net()
+    x = rows(part)
+    expected, _ = step(lambda x: part(x, training=False), part, x)
+    y, gradients = step(folded.fold(part, bfloat16=True), part, x)
+    assert 1e-5 < relative(y, expected) < 2e-2
+    assert {g.dtype for g in gradients} == {np.dtype("float32")}
+
+
+def test_a_model_inside_is_folded_too():
+    inner = tiny_net()
+    inputs = keras.Input(inner.input.shape[1:])
+    part = keras.Model(inputs, inner(layers.Rescaling(0.5)(inputs)))
+    assert_equal_step(part, rows(part))
+
+
+@pytest.mark.parametrize(
+    "options", [{"kernel_regularizer": "l2"}, {"kernel_constraint": "unit_norm"}]
+)
+def test_a_layer_with_rules_is_an_obstacle(options):
+    inputs = keras.Input((4, 4, 3))
+    part = keras.Model(inputs, layers.Conv2D(2, 1, name="ruled", **options)(inputs))
+    assert folded.obstacle(part) == f"ruled has a {next(iter(options))}"
+    assert folded.fold(part) is part
+
+
+def test_live_statistics_are_an_obstacle_inside_too():
+    inputs = keras.Input((4, 4, 3))
+    inner = keras.Model(inputs, layers.BatchNormalization(name="live")(layers.Conv2D(2, 1)(inputs)))
+    outer = keras.Input((4, 4, 3))
+    part = keras.Model(outer, inner(outer))
+    assert "live is trainable" in folded.obstacle(part)
+    assert folded.fold(part) is part
+
+
+def test_a_subclass_is_called_as_it_is():
+    class Doubled(layers.Conv2D):
+        def call(self, x):
+            return 2 * super().call(x)
+
+    inputs = keras.Input((4, 4, 3))
+    part = settled(keras.Model(inputs, layers.BatchNormalization()(Doubled(2, 1)(inputs))))
+    assert_equal_step(part, rows(part))
+
+
+def test_the_private_way_keras_runs_a_graph_is_still_there():
+    functional = tiny_net()
+    assert folded._is_functional(functional)
+    assert "operation_fn" in inspect.signature(functional._run_through_graph).parameters

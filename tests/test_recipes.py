@@ -1,0 +1,115 @@
+"""Recipes run as written, say what they measured, and compare the way they claim to."""
+
+import ast
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conftest import write_pictures
+
+ROOT = Path(__file__).parent.parent
+SHARED = "comparison"  # not a recipe: what they share
+# What a smoke test must print at the least: a number where the recipe reports its result.
+RESULTS = {
+    "digits": r"Transfer against scratch: [+-]\d+\.\d \(",
+    "folder": r"accuracy +\d+\.\d",
+    "flowers": r"fine-tuned against scratch: [+-]\d+\.\d \(",
+    "lenet_ladder": r"cnn above mlp: [+-]\d+\.\d \(",
+    "cifar_architectures": r"maxpool-dropout above maxpool-dropout-dense: [+-]\d+\.\d \(",
+    "shift_invariance": r"dense +1: 0\.\d",
+    "transferability": r"near AnB\+, n = 2 above B, n = 0: [+-]\d+\.\d \(",
+}
+PLOTTED = ("lenet_ladder", "cifar_architectures", "shift_invariance", "transferability")
+
+
+def _source(name: str) -> str:
+    return (ROOT / "recipes" / f"{name}.py").read_text()
+
+
+def _run(name: str, folder: Path, home: Path, *options: str) -> str:
+    command = [sys.executable, str(ROOT / "recipes" / f"{name}.py"), "--quick", *options]
+    place = {"TLKIT_HOME": str(home), "PYTHONPATH": str(ROOT), "MPLBACKEND": "Agg"}
+    done = subprocess.run(
+        command, cwd=folder, env=os.environ | place, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def test_every_recipe_is_known_here():
+    found = {path.stem for path in (ROOT / "recipes").glob("*.py")}
+    assert found - {SHARED} == set(RESULTS)
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_smoke_run_gives_a_result(name, tmp_path, private_home):
+    options = ()
+    if name == "flowers":
+        options = ("--data", str(write_pictures(tmp_path / "pictures", 12)))
+    said = _run(name, tmp_path, private_home, *options)
+    assert re.search(RESULTS[name], said), said
+    assert "nan" not in re.findall(r"\w+", said)
+    assert all(float(share) <= 100 for share in re.findall(r"(\d+\.\d) ?%", said)), said
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_docstring_has_command_and_result(name):
+    text = ast.get_docstring(ast.parse(_source(name)))
+    assert f"    python recipes/{name}.py" in text
+    assert "RESULT" not in text
+    assert re.search(r"\d(\.\d+)? %|\d\.\d+ \(", text), "no measured number"
+    declared = _source(name) + _source(SHARED)
+    for option in re.findall(r"(?<=\s)--\w[\w-]*", text):
+        assert f'"{option}"' in declared, f"{option} is no option"
+
+
+@pytest.fixture(scope="module")
+def comparison():
+    spec = importlib.util.spec_from_file_location(SHARED, ROOT / "recipes" / f"{SHARED}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_interval_of_one_seed_is_that_of_a_mean(comparison):
+    values = np.random.default_rng(1).random((1, 400)) < 0.8
+    mean, low, high = comparison.interval(values)
+    assert mean == values.mean()
+    reach = 1.96 * values.std() / 20
+    np.testing.assert_allclose([mean - low, high - mean], reach, rtol=0.15)
+
+
+def test_interval_widens_where_seeds_disagree(comparison):
+    draw = np.random.default_rng(2)
+    alike = np.stack([draw.random(400) < 0.8 for _ in range(3)])
+    apart = np.stack([draw.random(400) < share for share in (0.7, 0.8, 0.9)])
+    width = [np.ptp(comparison.interval(values)[1:]) for values in (alike, apart)]
+    assert width[1] > 2 * width[0]
+
+
+def test_few_takes_what_was_asked_for_and_keeps_tests_apart(comparison):
+    x = np.random.default_rng(3).integers(0, 255, (60, 6, 6), np.uint8)
+    rows = comparison.table.from_arrays(x, np.repeat(["a", "b", "c"], 20))
+    data = comparison.few(rows, 10, 5, ("c", "a"))
+    assert data.class_names == ("c", "a")
+    assert [len(part) for part in (data.train, data.val, data.test)] == [16, 4, 10]
+    for part in (data.train, data.val, data.test):
+        assert all(row // 20 == (2, 0)[label] for row, label in zip(_rows(part), part.labels))
+    again = comparison.few(rows, 10, 5, ("c", "a"))
+    assert _rows(data.train) == _rows(again.train)
+    assert not set(_rows(data.test)) & {*_rows(data.train), *_rows(data.val)}
+
+
+def _rows(images) -> list[int]:
+    return list(images.table.items)
+
+
+@pytest.mark.parametrize("name", PLOTTED)
+def test_comparing_recipes_save_a_plot(name):
+    assert "comparison.plot(" in _source(name)

@@ -1,0 +1,235 @@
+"""Drives one run through its phases, from wherever its checkpoint stands to the end."""
+
+import dataclasses
+import math
+import time
+from typing import Any
+
+import numpy as np
+
+from tlkit import augment, calibration, checkpoint, features, files, progress, training
+from tlkit.audit import Audit
+from tlkit.errors import TlkitError
+from tlkit.model import PIXELS, POOLED, Classifier
+from tlkit.phases import Phase, view_count
+from tlkit.run import Run
+
+
+@dataclasses.dataclass
+class _Best:
+    """The best epoch so far, over all phases."""
+
+    loss: float = math.inf
+    epoch: int = -1  # numbered through all phases; -1 is the model before training
+    since: int = 0  # epochs of this phase without a better one
+
+
+class Session:
+    """Drives one run from wherever its checkpoint stands to the end."""
+
+    def __init__(self, run: Run, callbacks, store):
+        self.run = run
+        self.data = run.require_data()
+        self.model = run.model
+        run.store = store or run.store
+        self.frozen = features.Frozen(self.model, run.store)
+        self.best = _Best()
+        self.best_logits = np.zeros((len(self.data.val), len(self.model.class_names)), np.float32)
+        self.kept: dict[int, tuple[Any, np.ndarray]] = {}
+        self.first_phase, self.first_epoch = 0, 0
+        self.arrays: dict[str, list[np.ndarray]] = {}
+        self.audit_state: dict | None = None
+        self.callbacks = training.callback_list(callbacks, self.model.keras_model)
+        self._restore()
+
+    def finish(self) -> Run:
+        """Trains what is left, calibrates, saves and returns the run."""
+        self.callbacks.on_train_begin()
+        for number in range(self.first_phase, len(self.run.phases)):
+            if self.run.stopped:
+                break
+            self._phase(number)
+        self.callbacks.on_train_end()
+        labels = self.data.val.labels
+        self.model.temperature = calibration.fit_temperature(self.best_logits, labels)
+        self.run.complete(self.best_logits)
+        self.run.checkpoint.unlink(missing_ok=True)
+        return self.run
+
+    def _phase(self, number: int):
+        phase = self.run.phases[number]
+        trainee = training.Trainee(self.model, phase)
+        self._remember(trainee.moving)
+        train, validation = self._rows(phase, trainee)
+        start = self._begin(number, trainee)
+        audit = Audit(trainee.frozen, trainee.groups, self.audit_state)
+        self.audit_state = audit.state()
+        began = time.perf_counter()
+        self.model.keras_model.stop_training = False
+        for epoch in range(start, phase.epochs):
+            if self._should_stop(phase):  # also where the interrupted run had just decided to
+                break
+            row, logits = self._epoch(number, epoch, trainee, train, validation)
+            if self._judge(row, logits):
+                self._save(number, epoch + 1, trainee)
+        audit.check(trained=not self.run.stopped)
+        self._put_back()
+        self.audit_state = None
+        self.first_epoch = 0
+        self.run.record_phase(number, trainee, self.best.epoch, time.perf_counter() - began)
+        self._save(number + 1, 0, None)
+
+    def _begin(self, number, trainee) -> int:
+        """Puts an interrupted phase back to its last epoch; returns the epoch to go on with."""
+        if number != self.first_phase or not self.first_epoch:
+            self.best.since = 0
+            return 0
+        checkpoint.assign(trainee.moving, self.arrays["moving"])
+        checkpoint.assign(trainee.optimizer.variables, self.arrays["optimizer"])
+        return self.first_epoch
+
+    def _epoch(
+        self, number, epoch, trainee, train, validation
+    ) -> tuple[dict[str, Any], np.ndarray]:
+        done = len(self.run.history)
+        self.callbacks.on_epoch_begin(done)
+        began = time.perf_counter()
+        loss = right = 0.0
+        steps = -(-len(train) // trainee.phase.batch_size)
+        ticks = trainee.epoch(train, (self.run.seed, number), epoch)
+        title = f"{trainee.phase.name}, epoch {epoch + 1} of {trainee.phase.epochs}"
+        step: dict[str, float] = {}
+        for i, step in enumerate(progress.track(ticks, title, steps, trainee.phase.batch_size)):
+            loss += step["loss"] * step["count"]
+            right += step["right"]
+            self.callbacks.on_train_batch_end(i, {"loss": step["loss"]})
+        logits = trainee.logits(validation)
+        row = {
+            "epoch": done,
+            "phase": trainee.phase.name,
+            "loss": loss / len(train),
+            "accuracy": right / len(train),
+            "val_loss": log_loss(logits, validation.labels),
+            "val_accuracy": float(np.mean(logits.argmax(-1) == validation.labels)),
+            "learning_rate": step["rate"],
+            "seconds": time.perf_counter() - began,
+        }
+        self.callbacks.on_epoch_end(done, dict(row))
+        return row, logits
+
+    def _judge(self, row, logits) -> bool:
+        """Keeps the epoch if it is the best; returns False once a value is not finite."""
+        if not (math.isfinite(row["loss"]) and math.isfinite(row["val_loss"])):
+            self.run.stopped = (
+                f"The loss became {row['loss']} in epoch {row['epoch'] + 1} ({row['phase']}); the "
+                "best model before it was kept. A lower rate usually helps."
+            )
+            progress.say(self.run.stopped)
+            return False
+        self.run.append(row)
+        if row["val_loss"] < self.best.loss:
+            self.best = _Best(row["val_loss"], row["epoch"], 0)
+            self.best_logits = logits
+            self._remember(self.model.variables, only_known=True)
+        else:
+            self.best.since += 1
+        return True
+
+    def _should_stop(self, phase) -> bool:
+        asked = bool(self.model.keras_model.stop_training)
+        return bool(self.run.stopped) or asked or self.best.since >= phase.patience
+
+    def _rows(self, phase: Phase, trainee) -> tuple[features.Rows, features.Rows]:
+        """Returns training and validation rows at the phase's boundary."""
+        policy = augment.policy(phase.augment)
+        numbers = range(view_count(phase))
+        views = [features.View(policy, self.run.seed, number) for number in numbers]
+        if policy == augment.POLICIES["none"]:
+            views = views[:1]
+        self.frozen.forget()
+        boundary, below = trainee.boundary, self._below(phase, trainee.boundary)
+        train = self.frozen.training_rows(self.data.train, boundary, views, below)
+        validation = self.frozen.training_rows(self.data.val, boundary, [features.View()], below)
+        self.run.say(self.frozen.note(self.data.train, boundary, len(views)))
+        return train, validation
+
+    def _below(self, phase, boundary) -> str:
+        """The boundary a later phase will cache: worth computing first and starting from."""
+        if boundary != POOLED:
+            return PIXELS
+        later = self.run.phases[self.run.phases.index(phase) + 1 :]
+        views = view_count(phase)
+        wanted = [p for p in later if (p.augment, view_count(p)) == (phase.augment, views)]
+        boundaries = {self.model.boundary_below(p.unfreeze) for p in wanted} - {POOLED, PIXELS}
+        boundaries = {b for b in boundaries if self.frozen.fits(self.data.train, b, views)}
+        order = [PIXELS, *self.model.stages]
+        return max(boundaries, key=order.index, default=PIXELS)
+
+    def _remember(self, variables, only_known: bool = False):
+        for variable in variables:
+            if id(variable) in self.kept or not only_known:
+                self.kept[id(variable)] = (variable, variable.numpy().copy())
+
+    def _put_back(self):
+        for variable, value in self.kept.values():
+            variable.assign(value)
+
+    def _save(self, number: int, epoch: int, trainee):
+        """Writes all that the next epoch depends on."""
+        places = {id(v): i for i, v in enumerate(self.model.variables)}
+        facts = {
+            "phase": number,
+            "epoch": epoch,
+            "best": dataclasses.asdict(self.best),
+            "kept": [places[key] for key in self.kept],
+            "variables": _layout(self.model),
+            "audit": self.audit_state,
+            "history": self.run.history,
+            "records": self.run.records,
+            "stopped": self.run.stopped,
+        }
+        groups = {"kept": [value for _, value in self.kept.values()]}
+        groups["logits"] = [self.best_logits]
+        groups["random"] = checkpoint.values(_random_states(self.model))
+        if trainee is not None:
+            groups["moving"] = checkpoint.values(trainee.moving)
+            groups["optimizer"] = checkpoint.values(trainee.optimizer.variables)
+        checkpoint.write(self.run.checkpoint, facts, groups)
+
+    def _restore(self):
+        """Takes up the checkpoint, or writes the first one: it holds dropout's random states."""
+        if not self.run.checkpoint.exists():
+            self._save(0, 0, None)
+            return
+        facts, self.arrays = checkpoint.read(self.run.checkpoint)
+        variables = self.model.variables
+        if facts["variables"] != _layout(self.model):
+            raise TlkitError(f"{self.run.checkpoint} belongs to another network.")
+        self.first_phase, self.first_epoch = facts["phase"], facts["epoch"]
+        self.best = _Best(**facts["best"])
+        self.audit_state = facts["audit"]
+        self.run.history, self.run.records = facts["history"], facts["records"]
+        self.run.stopped = facts["stopped"]
+        (self.best_logits,) = self.arrays["logits"]
+        checkpoint.assign(_random_states(self.model), self.arrays.get("random", []))
+        for place, value in zip(facts["kept"], self.arrays.get("kept", []), strict=True):
+            self.kept[id(variables[place])] = (variables[place], value)
+        self._put_back()
+
+
+def _random_states(model: Classifier) -> list[Any]:
+    """Returns the state of every random layer; `.keras` files do not hold them."""
+    weights = {id(variable) for variable in model.keras_model.weights}
+    return [variable for variable in model.variables if id(variable) not in weights]
+
+
+def _layout(model: Classifier) -> str:
+    """Returns a digest of the variables' names and shapes; paths hold counters of the process."""
+    return files.combined_hash([(v.name, list(v.shape)) for v in model.variables])
+
+
+def log_loss(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Mean cross-entropy in nats; NaN logits give NaN, which ends the run."""
+    shifted = logits.astype(np.float64) - logits.max(-1, keepdims=True)
+    chosen = shifted[np.arange(len(labels)), labels]
+    return float(np.mean(np.log(np.exp(shifted).sum(-1)) - chosen))
