@@ -143,7 +143,9 @@ def test_a_network_that_is_broken_itself_is_said_to_be(part, sample):
 
 def test_rounding_must_pay_and_the_verdict_is_kept(table, part, sample, monkeypatch):
     def slow(y):
-        time.sleep(0.05)
+        end = time.process_time() + 0.05
+        while time.process_time() < end:
+            pass
         return y
 
     table(slow=altered(slow, timed=True))

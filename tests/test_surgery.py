@@ -143,8 +143,8 @@ def test_survives_saving(net, tmp_path):
 
 
 def test_guard_private_table_of_nodes(net):
-    """`surgery._nodes` reads `_nodes_by_depth`: it must list what the public `operations` lists."""
-    listed = [node.operation.name for node in surgery._nodes(net)]
+    """`surgery.nodes` reads `_nodes_by_depth`: it must list what the public `operations` lists."""
+    listed = [node.operation.name for node in surgery.nodes(net)]
     assert sorted(listed) == sorted(op.name for op in net.operations)
-    for node in surgery._nodes(net):
+    for node in surgery.nodes(net):
         assert isinstance(node.input_tensors, list) and isinstance(node.output_tensors, list)

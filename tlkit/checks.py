@@ -227,23 +227,27 @@ def facts(checked: Checked) -> list[str]:
     sizes = sorted(((v.width, v.height) for v in verdicts), key=np.prod)
     small, middle, large = (f"{w}x{h}" for w, h in (sizes[0], sizes[len(sizes) // 2], sizes[-1]))
     _, members = np.unique(checked.clusters, return_counts=True)
-    special = {
-        "gray": sum(v.gray for v in verdicts), "with alpha": sum(v.alpha for v in verdicts),
-        "CMYK": sum(v.mode == "CMYK" for v in verdicts), "16-bit": sum(v.bits16 for v in verdicts),
-        "turned by EXIF": sum(v.orientation > 1 for v in verdicts),
-        "animated": sum(v.frames > 1 for v in verdicts),
-    }  # fmt: skip
     kinds = Counter(v.format for v in verdicts).most_common()
-    facts = {
+    said = {
         "classes": some(classes, 12),
         "size": f"{small} to {large}, median {middle}",
         "kinds": ", ".join(f"{kind} {n:,}" for kind, n in kinds),
-        "of these": ", ".join(f"{n:,} {word}" for word, n in special.items() if n),
+        "of these": ", ".join(f"{n:,} {word}" for word, n in _odd(verdicts).items() if n),
         "copies": f"{int((members - 1).sum()):,} of {(members > 1).sum():,} pictures",
         "left out": f"{len(checked.quarantine)} bad, {len(checked.dropped)} copies of test images",
     }
     if table.split is not None:
         given = {role: (table.split == role).sum() for role in (*ROLES, "")}
-        facts["given"] = ", ".join(f"{r or 'undecided'} {n:,}" for r, n in given.items() if n)
+        said["given"] = ", ".join(f"{r or 'undecided'} {n:,}" for r, n in given.items() if n)
     head = f"{table.source}: {len(table):,} images, {len(table.class_names)} classes"
-    return [head, *(f"  {name:<9} {text}" for name, text in facts.items() if text)]
+    return [head, *(f"  {name:<9} {text}" for name, text in said.items() if text)]
+
+
+def _odd(verdicts) -> dict[str, int]:
+    """Returns how many images are of each kind that decoders treat in their own way."""
+    return {
+        "gray": sum(v.gray for v in verdicts), "with alpha": sum(v.alpha for v in verdicts),
+        "CMYK": sum(v.mode == "CMYK" for v in verdicts), "16-bit": sum(v.bits16 for v in verdicts),
+        "turned by EXIF": sum(v.orientation > 1 for v in verdicts),
+        "animated": sum(v.frames > 1 for v in verdicts),
+    }  # fmt: skip

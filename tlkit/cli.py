@@ -113,6 +113,7 @@ def check(photos, **options):
 @click.option("--augment", help="Augmentation policy: photos, flip, textures, digits or none.")
 @click.option("--views", type=int, help="Distinct augmented views of each image.")
 @click.option("--batch-size", type=int, help="Images per step.")
+@click.option("--engine", default="constants", show_default=True, help="What runs the frozen part.")
 @click.option("--resume", metavar="RUN", help="Continue an interrupted run and ignore the rest.")
 @_data_options
 def finetune(photos, **options):
@@ -134,6 +135,7 @@ def finetune(photos, **options):
 def _train(photos, options):
     from tlkit.model import Classifier, default_size
     from tlkit.pixels import PixelRule
+    from tlkit.store import Store
 
     weights = options["weights"]
     data = _load(photos, options)
@@ -147,7 +149,9 @@ def _train(photos, options):
         replace_from=options["replace_from"],
         seed=options["seed"],
     )
-    return model.fine_tune(data, _plan(model, options), out=options["out"], seed=options["seed"])
+    store = Store.default(options["engine"])
+    plan = _plan(model, options)
+    return model.fine_tune(data, plan, out=options["out"], seed=options["seed"], store=store)
 
 
 def _plan(model, options):

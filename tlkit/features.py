@@ -14,11 +14,11 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import tensorflow as tf
 
-from tlkit import augment, files, pixels, progress, weights
+from tlkit import augment, engines, files, pixels, progress, weights
 from tlkit.model import PIXELS, POOLED, Classifier
 from tlkit.store import Store
 
-BATCH = 64  # one fixed shape: a row comes out the same whichever rows share its batch
+BATCH = engines.BATCH  # one fixed shape: a row is the same whichever rows share its batch
 HALF_LIMIT = 30_000.0  # float16 ends at 65,504
 HALF_ERROR = 1e-3  # largest root-mean-square rounding error, relative to the features' own
 
@@ -75,7 +75,7 @@ class Frozen:
     def __init__(self, model: Classifier, store: Store):
         self.model = model
         self.store = store
-        self._functions: dict[tuple[str, str], Callable] = {}
+        self._engines: dict[tuple[str, str], engines.Engine] = {}
         self._fingerprints: dict[str, str] = {}
 
     def forget(self) -> None:
@@ -96,6 +96,7 @@ class Frozen:
             self.fingerprint(boundary),
             dataclasses.astuple(self.model.rule),
             view.key(),
+            engines.signature(self.store.engine),
             "" if via == PIXELS else via,  # rows made from rounded rows are other rows
         )
         compute = functools.partial(self._compute, images, boundary, view, via)
@@ -120,7 +121,15 @@ class Frozen:
             return f"features at {boundary} exceed the cache: computed live in every epoch"
         size = self.row_bytes(boundary) * views * len(images) / 1e6
         half = " at most" if boundary != POOLED else ""
-        return f"cached {views} views of {len(images):,} images at {boundary}, {size:,.0f} MB{half}"
+        used = " and ".join(sorted({engine.name for engine in self._engines.values()}))
+        return (
+            f"cached {views} views of {len(images):,} images at {boundary}, {size:,.0f} MB{half}"
+            + (f"; engine {used}, {self.difference():.1g} from Keras" if used else "")
+        )
+
+    def difference(self) -> float:
+        """Returns the largest relative difference from Keras of the engines used so far."""
+        return max((engine.difference for engine in self._engines.values()), default=0.0)
 
     def _live_rows(self, images, boundary, views) -> Rows:
         source = pixel_rows(self.store, images, self.model.rule)
@@ -154,27 +163,27 @@ class Frozen:
             )
         return self._fingerprints[boundary]
 
-    def function(self, start: str, end: str) -> Callable:
-        """Returns the compiled function (rows, view parameters or None) -> float32 features."""
-        if (start, end) not in self._functions:
-            part = self.model.segment(start, end) if start != end else None
+    def engine(self, start: str, end: str, sample: np.ndarray) -> engines.Engine:
+        """Returns the engine that takes rows at `start` to features at `end`.
 
-            def call(batch, parameters):
-                x = tf.cast(batch, tf.float32)
-                x = augment.apply(x, parameters) if parameters else x
-                return part(x, training=False) if part else x
-
-            self._functions[start, end] = tf.function(call, autograph=False, reduce_retracing=True)
-        return self._functions[start, end]
+        Args:
+            sample: Rows at `start`, on which a new engine is compared with Keras.
+        """
+        key = (start, self.fingerprint(end))
+        if key not in self._engines:
+            part = self.model.segment(start, end)
+            self._engines[key] = engines.compile(part, sample, engine=self.store.engine)
+        return self._engines[key]
 
     def live(self, rows: np.ndarray, hashes, view: View, start: str, end: str) -> np.ndarray:
         """Returns one batch's features, computed now: rows at `start` [n, ...] to `end`."""
-        parameters = None
+        x = np.asarray(rows, np.float32)
         if start == PIXELS and view.key() != ("plain",):
             parameters = augment.view_parameters(
                 hashes, rows.shape[1:3], view.policy, view.seed, view.number
             )
-        return self.function(start, end)(rows, parameters).numpy()
+            x = _look(tf.constant(rows), parameters).numpy()
+        return x if start == end else self.engine(start, end, x).call(x)
 
     def _compute(self, images, boundary, view, via, positions) -> Iterator[np.ndarray]:
         if via == PIXELS:
@@ -191,6 +200,11 @@ class Frozen:
             batch = self.live(source[padded], names, view, via, boundary)[: len(part)]
             dtype = dtype or _dtype(boundary, batch)
             yield _rounded(batch, dtype)
+
+
+@tf.function(autograph=False, reduce_retracing=True)
+def _look(rows, parameters):
+    return augment.apply(rows, parameters)
 
 
 def _dtype(boundary: str, sample: np.ndarray) -> str:

@@ -103,7 +103,7 @@ class _Graph:
 
     @classmethod
     def of(cls, part) -> "_Graph":
-        nodes = list(surgery._nodes(part))
+        nodes = list(surgery.nodes(part))
         makers = {id(t): node for node in nodes for t in node.output_tensors}
         readers = collections.defaultdict(list)
         for node in nodes:

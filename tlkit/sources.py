@@ -39,7 +39,7 @@ def read_source(
         source: A folder with one folder per class; a folder of such folders called train, val
             and test; a CSV file with the columns path and label, and perhaps split and group;
             `(x, y)` or `(x, y, class_names)` arrays; or the name of a TensorFlow Dataset, with
-            or without `tfds:` before it.
+            or without `tfds:` before it, such as "tfds:name/config:1.0.0".
         labels: For an array `source`: its labels. For a folder: a CSV file with paths in it.
         test: A further source of the same kinds that is the test split.
         data_dir: Where TensorFlow Datasets keeps its files.
@@ -270,7 +270,7 @@ def _tfds(name: str, data_dir) -> Table:
         raise TlkitError(_not_prepared(name, error)) from error
     if not builder.info.supervised_keys:
         raise TlkitError(f"The data set {name!r} has no (image, label) form.")
-    parts = [_tfds_part(tfds, builder, split) for split in builder.info.splits]
+    parts = [_tfds_part(tfds, builder, name, split) for split in builder.info.splits]
     # One part decides nothing: tf_flowers, say, has all its images in "train".
     joined = functools.reduce(join, parts)
     return joined if len(parts) > 1 else dataclasses.replace(joined, split=None)
@@ -284,15 +284,14 @@ def _not_prepared(name: str, error: Exception) -> str:
     return f"Cannot prepare {name!r}: {text} Check name, network, data_dir."
 
 
-def _tfds_part(tfds, builder, split: str) -> Table:
+def _tfds_part(tfds, builder, name: str, split: str) -> Table:
     image, label = builder.info.supervised_keys[:2]
     decoders = {image: tfds.decode.SkipDecoding()} if _is_encoded(tfds, builder, image) else None
-    rows = builder.as_dataset(
-        split=split, as_supervised=True, shuffle_files=False, decoders=decoders
-    )
-    images, labels = zip(*tfds.as_numpy(rows), strict=True)
+    how: dict = {"as_supervised": True, "shuffle_files": False, "decoders": decoders}
+    rows = tfds.as_numpy(builder.as_dataset(split=split, **how))
+    images, labels = zip(*rows, strict=True)
     names = builder.info.features[label].names
-    table = from_arrays(list(images), labels, names, f"tfds:{builder.info.name}")
+    table = from_arrays(list(images), labels, names, f"tfds:{name}")
     return with_role(table, ROLE_NAMES.get(split.lower(), ""))
 
 

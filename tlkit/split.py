@@ -72,13 +72,12 @@ def _given(checked) -> np.ndarray:
 def _shares(given, val, test) -> dict[str, float]:
     """Returns the roles that are handed out here, with their shares."""
     names = set(given.tolist())
-    shares = {"train": 1.0}
+    others = {}
     if val and "val" not in names:
-        shares["val"] = val
+        others["val"] = val
     if test and not names & {"train", "test"}:
-        shares["test"] = test
-    shares["train"] = 1.0 - sum(shares.values()) + 1.0
-    return shares
+        others["test"] = test
+    return {"train": 1.0 - sum(others.values()), **others}
 
 
 def _width(checked) -> int:

@@ -29,20 +29,28 @@ class Store:
         folder: Where chunks are written; None keeps them in memory only.
         memory: Bytes one request may take in memory before it is mapped from disk instead.
         disk: Bytes all chunks together may take; the longest unused kinds are dropped first.
+        engine: What computes frozen features not yet stored, a key of `engines.ENGINES`. The
+            default folds constants and is exact but for rounding; `auto` may take one that rounds
+            more, chosen by timing, so that two machines may not give the same bits.
     """
 
     def __init__(
-        self, folder: Path | None = None, memory: int = MEMORY_BYTES, disk: int = DISK_BYTES
+        self,
+        folder: Path | None = None,
+        memory: int = MEMORY_BYTES,
+        disk: int = DISK_BYTES,
+        engine: str = "constants",
     ):
+        self.engine = engine
         self.folder = folder
         self.memory = memory
         self.disk = disk
         self._kinds: dict[str, list[tuple[list[str], np.ndarray]]] = {}
 
     @classmethod
-    def default(cls) -> "Store":
+    def default(cls, engine: str = "constants") -> "Store":
         """Returns the store under tlkit's cache folder."""
-        return cls(files.home() / "rows")
+        return cls(files.home() / "rows", engine=engine)
 
     def fits(self, row_bytes: int, count: int) -> bool:
         """Says whether `count` rows may be kept at all, in memory or on disk."""

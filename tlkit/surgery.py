@@ -37,12 +37,12 @@ def cut_points(net: keras.Model) -> list[tuple[str, keras.KerasTensor]]:
     if len(net.inputs) != 1 or len(net.outputs) != 1:
         raise TlkitError(f"{net.name} has {len(net.inputs)} inputs and {len(net.outputs)} outputs; "
                          "only a network with one of each can be cut.")  # fmt: skip
-    nodes = list(_nodes(net))
-    calls = collections.Counter(node.operation.name for node in nodes)
-    waiting = collections.Counter(id(t) for node in nodes for t in node.input_tensors)
+    listed = list(nodes(net))
+    calls = collections.Counter(node.operation.name for node in listed)
+    waiting = collections.Counter(id(t) for node in listed for t in node.input_tensors)
     waiting.update(id(t) for t in net.outputs)
     live, cuts = set(), []
-    for node in nodes:
+    for node in listed:
         for tensor in node.input_tensors:
             waiting[id(tensor)] -= 1
             if not waiting[id(tensor)]:
@@ -60,10 +60,10 @@ def clean_cuts(net: keras.Model) -> list[str]:
     and its activation: training the upper half of such a pair alone harms both.
     """
     readers: dict[int, list[keras.Operation]] = collections.defaultdict(list)
-    for node in _nodes(net):
+    for node in nodes(net):
         for tensor in node.input_tensors:
             readers[id(tensor)].append(node.operation)
-    makers = {id(t): node.operation for node in _nodes(net) for t in node.output_tensors}
+    makers = {id(t): node.operation for node in nodes(net) for t in node.output_tensors}
     # With several readers it is the next block that starts with an activation, as in NASNet.
     torn = {
         makers[t].name for t, ops in readers.items() if len(ops) == 1 and _torn(makers[t], *ops)
@@ -94,7 +94,7 @@ def tensor_at(net: keras.Model, name: str) -> keras.KerasTensor:
     `net.get_layer(name).output` would be the first graph the layer was ever used in, which after
     a `split` or inside a nested model is another one.
     """
-    found = {n.operation.name: n.output_tensors[0] for n in _nodes(net) if n.output_tensors}
+    found = {n.operation.name: n.output_tensors[0] for n in nodes(net) if n.output_tensors}
     if name not in found:
         raise unknown(f"operation of {net.name}", name, found)
     return found[name]
@@ -105,7 +105,7 @@ def segments(net: keras.Model, boundaries: Iterable[str]) -> list[list[keras.Ope
 
     The last boundary must be the output, so that nothing is left over.
     """
-    order = [node.operation for node in _nodes(net)]
+    order = [node.operation for node in nodes(net)]
     ends = [_position(net, order, name) + 1 for name in boundaries]
     if ends != sorted(set(ends)) or not ends or ends[-1] != len(order):
         raise TlkitError(f"{net.name}: boundaries must rise and end at the output.")
@@ -117,7 +117,7 @@ def layers_with_weights(operations: Iterable[keras.Operation]) -> list[keras.lay
     return list({id(op): op for op in operations if getattr(op, "weights", None)}.values())
 
 
-def _nodes(net: keras.Model) -> Iterator:
+def nodes(net: keras.Model) -> Iterator:
     """Yields the calls inside `net`, inputs first.
 
     `operations` is public but has no edges, and a layer's own `input` and `output` belong to the

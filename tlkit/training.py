@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tlkit import losses, optimizers
+from tlkit import folded, losses, optimizers
 from tlkit.features import Rows
 from tlkit.model import POOLED, Classifier
 from tlkit.phases import Phase, rate_at, view_count
@@ -41,6 +41,8 @@ class Trainee:
         self.parts = [model.classify]
         if self.boundary != POOLED:
             self.parts.insert(0, model.segment(self.boundary, POOLED))
+        live = phase.batch_norm == "train"
+        self._run = [part if live else folded.fold(part) for part in self.parts[:-1]]
         self._loss = losses.get(phase.loss)
         self._step = tf.function(self._train_step, autograph=False, reduce_retracing=True)
         self._infer = tf.function(self._logits, autograph=False, reduce_retracing=True)
@@ -80,8 +82,8 @@ class Trainee:
 
     def _logits(self, x, training=False):
         x = tf.cast(x, tf.float32)
-        for part in self.parts[:-1]:
-            x = part(x, training=training and self.phase.batch_norm == "train")
+        for run in self._run:
+            x = run(x, training=training and self.phase.batch_norm == "train")
         return self.parts[-1](x, training=training)
 
     def _train_step(self, x, labels, rate):
