@@ -123,15 +123,16 @@ def differences(results: Mapping[str, np.ndarray], pairs: Iterable[tuple[str, st
 
 
 def plot(path: Path, lines: Mapping[str, Mapping[Any, Interval]], x: str, y: str) -> None:
-    """Saves a PNG with a line for each series of x value -> interval; that of "a+" is a's, dashed."""
+    """Saves a PNG of series of x value -> interval; the series "a+" has the colour of "a"."""
     colours = dict(zip(dict.fromkeys(n.rstrip("+") for n in lines), COLOURS, strict=False))
     with matplotlib.rc_context(plots.STYLE):
         figure = Figure(figsize=(6.4, 3.8), layout="constrained")
         axes = figure.subplots()
         for name, points in lines.items():
-            style, colour = "o--" if name.endswith("+") else "o-", colours[name.rstrip("+")]
+            named = all(isinstance(place, str) for place in points)
+            style = "o" if named else "o--" if name.endswith("+") else "o-"
             mean, low, high = np.array(list(points.values())).T
-            reach = np.maximum([mean - low, high - mean], 0)
+            reach, colour = np.maximum([mean - low, high - mean], 0), colours[name.rstrip("+")]
             axes.errorbar(list(points), mean, reach, None, style, c=colour, capsize=3, label=name)
         axes.set(xlabel=x, ylabel=y)
         axes.grid(axis="y")

@@ -31,7 +31,7 @@ def main() -> None:
 
 
 def _train(how: str, data: tlkit.Data, arguments) -> tlkit.Run:
-    """Trains one way; from scratch gets as many epochs as fine-tuning may take."""
+    """Trains one way; from scratch gets as many passes over the whole net as fine-tuning may."""
     weights = None if how == "scratch" or arguments.quick else arguments.weights
     size = 32 if arguments.quick else SIZE
     model = tlkit.Classifier(
@@ -39,8 +39,7 @@ def _train(how: str, data: tlkit.Data, arguments) -> tlkit.Run:
     )
     phases = schedules.head_then_upper(model.stages)
     if how == "scratch":
-        budget = sum(phase.epochs for phase in phases)
-        phases = tlkit.default_phases(model, epochs=budget)
+        phases = tlkit.default_phases(model, epochs=phases[-1].epochs)
     elif how == "head only":
         phases = phases[:1]
     if arguments.quick:

@@ -3,7 +3,19 @@
     python recipes/lenet_ladder.py
     python recipes/lenet_ladder.py --data tfds:mnist --learn 5000 --test 900
 
-RESULT
+Measured on scikit-learn's digits at 32 pixels: 560 training, 140 validation and 1,000 test images,
+40 epochs, 3 seeds, 50 s of CPU. In brackets 95 % intervals over images and seeds.
+
+    linear                   94.9 % (93.4 to 96.2)
+    fixed filters + linear   94.8 % (93.4 to 96.1)    minus linear        -0.1 (-1.0 to +0.9)
+    MLP                      95.6 % (94.3 to 96.9)    minus linear        +0.7 (-0.4 to +1.9)
+    CNN (LeNet-5)            96.8 % (95.7 to 97.8)    minus MLP           +1.2 (+0.1 to +2.3)
+                                                      minus fixed filters +2.0 (+0.8 to +3.2)
+
+The lecture's MNIST numbers are 92, 98 and 98.9 %. The order is the same and the CNN is ahead of
+all others, but the MLP cannot be told from the linear classifier here, and filters chosen by hand
+gain nothing: at this rate their classifier has not converged (training loss 0.4). MNIST was not
+measured.
 """
 
 import comparison

@@ -6,7 +6,19 @@
 Digits of 28x28 pixels lie in an image of 40x40. The nets pool at stride 1 (after convolutions of
 stride 2), pool at stride 2 (after convolutions of stride 1), or are dense.
 
-RESULT
+Measured on scikit-learn's digits: 554 training, 140 validation and 1,000 test images, 20 epochs,
+3 seeds, 80 s of CPU. Mean of |f(moved) - f(still)| / |f(still)|; no 95 % interval over images and
+seeds is wider than 0.04.
+
+    pixels moved         1     2     3     4     5     6     accuracy, still and moved by 6
+    pooling, stride 1   0.14  0.25  0.33  0.40  0.45  0.50   97.1 and 42.3 % (39.2 to 45.3)
+    pooling, stride 2   0.15  0.27  0.37  0.46  0.53  0.60   97.5 and 33.6 % (29.2 to 38.6)
+    dense               0.19  0.37  0.54  0.68  0.78  0.85   96.0 and 23.0 % (20.5 to 25.8)
+
+Stride 1 changes less than stride 2 at every shift, by 0.01 (0.01 to 0.02) at one pixel and 0.11
+(0.11 to 0.11) at six, and less than dense by 0.05 (0.05 to 0.05) and 0.35 (0.34 to 0.37). That is
+the lecture's order, but not its "barely": half of the activity is another at six pixels, and most
+moved digits are misread by all three.
 """
 
 import dataclasses

@@ -21,6 +21,7 @@ from tlkit import table
 
 NET = "lenet-5-modern"
 RULE = tlkit.PixelRule(32, "squash")
+PLAN = {"batch_size": 8, "rate": 2e-3}  # enough steps for a new head on frozen features
 ANGLES = (0, 36, 72, 108, 144)
 TASKS = {
     "digits": {  # two halves, drawn once
@@ -40,7 +41,7 @@ def main() -> None:
     parser = comparison.options(__doc__, "transferability")
     parser.add_argument("--learn", type=int, default=30, help="images of each class to learn from")
     parser.add_argument("--test", type=int, default=140, help="images of each class to test on")
-    parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("--epochs", type=int, default=30)
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.data, arguments.seeds, arguments.epochs = "digits", 1, 1
@@ -108,7 +109,7 @@ def _base(data: tlkit.Data, arguments, out: Path) -> tlkit.Run:
     model = tlkit.Classifier(
         NET, data.class_names, weights=None, size=RULE, head=comparison.HEAD, seed=int(out.name)
     )
-    return comparison.train(model, data, comparison.scratch(arguments.epochs), out)
+    return comparison.train(model, data, comparison.scratch(arguments.epochs, **PLAN), out)
 
 
 def _transfer(base: tlkit.Run, data: tlkit.Data, n: int, epochs: int, out: Path) -> tlkit.Run:
@@ -120,13 +121,14 @@ def _transfer(base: tlkit.Run, data: tlkit.Data, n: int, epochs: int, out: Path)
         base.model, data.class_names, head=comparison.HEAD, replace_from=above, seed=seed
     )
     moving = "all" if out.parent.parent.name.endswith("+") else above
-    return comparison.train(model, data, comparison.scratch(epochs, unfreeze=moving), out)
+    phase = comparison.scratch(epochs, unfreeze=moving, **PLAN)
+    return comparison.train(model, data, phase, out)
 
 
 def _conclude(results: dict[str, dict[int, list[np.ndarray]]], picture: Path) -> None:
     flat = {
-        f"{c}, n = {n}": np.array(runs)
-        for c, points in results.items()
+        f"{curve}, n = {n}": np.array(runs)
+        for curve, points in results.items()
         for n, runs in points.items()
     }
     found = comparison.accuracies(flat)

@@ -58,11 +58,11 @@ def test_cosine_with_warmup():
     assert 0 < rates[-1] < 0.001
 
 
-def test_default_opens_the_last_two_stages_at_a_tenth():
+def test_default_opens_the_last_stage_at_a_tenth():
     head, tune = phases.head_then_upper(("stage1", "stage2", "stage3"))
-    assert (head.unfreeze, tune.unfreeze) == (None, "stage2")
+    assert (head.unfreeze, tune.unfreeze) == (None, "stage3")
     assert tune.rate == pytest.approx(head.rate / 10)
-    assert phases.head_then_upper(("only",))[1].unfreeze == "only"
+    assert phases.head_then_upper(("only",), "all")[1].unfreeze == "all"
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,9 @@ def test_few_takes_what_was_asked_for_and_keeps_tests_apart(comparison):
     assert data.class_names == ("c", "a")
     assert [len(part) for part in (data.train, data.val, data.test)] == [16, 4, 10]
     for part in (data.train, data.val, data.test):
-        assert all(row // 20 == (2, 0)[label] for row, label in zip(_rows(part), part.labels))
+        assert all(
+            row // 20 == (2, 0)[label] for row, label in zip(_rows(part), part.labels, strict=True)
+        )
     again = comparison.few(rows, 10, 5, ("c", "a"))
     assert _rows(data.train) == _rows(again.train)
     assert not set(_rows(data.test)) & {*_rows(data.train), *_rows(data.val)}

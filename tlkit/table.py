@@ -98,12 +98,9 @@ def from_arrays(
     images, y = stack(x), np.asarray(y).reshape(-1)
     if len(images) != len(y) or not len(y):
         raise TlkitError(f"{source}: {len(images)} images came with {len(y)} labels.")
-    shapes = (image.shape for image in images if not isinstance(image, bytes))
-    for shape in shapes:
-        if len(shape) not in (2, 3):
-            raise TlkitError(
-                f"{source}: an image must be [height, width(, channels)], not {list(shape)}."
-            )
+    shapes = {image.shape for image in images if not isinstance(image, bytes)}
+    if bad := [list(shape) for shape in shapes if len(shape) not in (2, 3)]:
+        raise TlkitError(f"{source}: an image must be [height, width(, channels)], not {bad[0]}.")
     values, labels = np.unique(y, return_inverse=True)
     names = list(map(str, values if class_names is None else class_names))
     labels = (labels if class_names is None else _indices(y, names)).astype(np.int64)
