@@ -1,5 +1,8 @@
 # Each target sets itself up: a virtual environment in .venv with the pinned packages.
-PYTHON ?= $(shell command -v python3.13 python3.12 python3.11 python3 | head -n 1)
+FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
+# The first that really runs: version managers leave names in PATH that start nothing.
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
+	$$p -c "$(FITS)" 2>/dev/null && { echo $$p; break; }; done)
 BIN := .venv/bin
 export TF_CPP_MIN_LOG_LEVEL := 3
 
@@ -26,8 +29,8 @@ bench: .venv/ready
 	$(BIN)/python -m benchmarks
 
 .venv/ready: pyproject.toml constraints.txt
-	$(PYTHON) -c "import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))" \
-	  || { echo "tlkit needs Python 3.11, 3.12 or 3.13: make PYTHON=python3.12"; exit 1; }
+	@$(or $(PYTHON),false) -c "$(FITS)" \
+	  || { echo "tlkit needs Python 3.11, 3.12 or 3.13: make PYTHON=/path/to/python3.12"; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
 	touch $@

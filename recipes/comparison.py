@@ -66,8 +66,7 @@ def few(rows: table.Table, learn: int, test: int, classes: Sequence[str] = ()) -
     labels = np.array([names.index(rows.class_names[label]) for label in kept.labels])
     split = np.repeat(list(chosen), [len(part) for part in chosen.values()])
     kept = dataclasses.replace(kept, labels=labels, class_names=names, split=split)
-    with progress.hushed():
-        return tlkit.load_images(kept, val_share=0.2, cache=False)
+    return tlkit.load_images(kept, val_share=0.2, cache=False)
 
 
 def scratch(epochs: int, **changes: Any) -> tlkit.Phase:
