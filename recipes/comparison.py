@@ -72,7 +72,12 @@ def few(rows: table.Table, learn: int, test: int, classes: Sequence[str] = ()) -
 def scratch(epochs: int, **changes: Any) -> tlkit.Phase:
     """Returns the plan all nets of a comparison get: plain images, hard labels, one rate."""
     plain = {"augment": "none", "views": 1, "smoothing": 0.0, "decay": 1.0, "patience": epochs}
-    plan = {"name": "all", "unfreeze": "all", "batch_norm": "train", "epochs": epochs} | plain
+    plan: dict[str, Any] = {
+        "name": "all",
+        "unfreeze": "all",
+        "batch_norm": "train",
+        "epochs": epochs,
+    } | plain
     return tlkit.Phase(**(plan | changes))
 
 

@@ -1,14 +1,33 @@
 """Yosinski's question on small data: up to which stage are features general?
 
     python recipes/transferability.py
-    python recipes/transferability.py --data cifar10/ --seeds 2 --learn 150
+    python recipes/transferability.py --data cifar10/ --seeds 2 --learn 100 --epochs 15
 
 The first n stages of a net trained on A are copied into a net for B, those above start anew, and
 all is trained on B: AnB keeps the copied stages as they are, AnB+ trains them too. BnB and BnB+
 do so with a net trained on B itself. B is always the same; A is near to it or far from it, with as
 many classes and images (so, unlike in the paper, one target tells near from far).
 
-RESULT
+Measured with LeNet-5 on scikit-learn's digits, B = 2 3 4 6 7, near A = 0 1 5 8 9, far A = stripes
+at five angles: 120 training, 30 validation and 700 test images each, 3 seeds, 3 minutes of CPU.
+Accuracy on B in %, 95 % intervals over images and seeds; trained on B alone: 98.7 (97.7 to 99.4).
+
+    stages copied   1                     2                     3                     4 (all)
+    BnB         98.8 (98.0 to 99.6)   98.6 (97.6 to 99.4)   98.4 (97.5 to 99.2)   97.8 (96.6 to 98.8)
+    near AnB    98.4 (97.5 to 99.2)   98.7 (97.7 to 99.5)   96.2 (94.7 to 97.5)   88.5 (85.9 to 90.9)
+    far AnB     98.7 (97.8 to 99.5)   98.3 (97.2 to 99.2)   97.3 (96.0 to 98.4)   91.2 (89.0 to 93.2)
+    BnB+, AnB+: 98.2 to 98.9 at every n; none can be told from training on B alone.
+
+Frozen transfer falls with depth as in the paper: two stages are general, with three near A loses
+2.5 (1.2 to 3.9), with four 10.2 (7.9 to 12.8), and training them on repairs it. Three findings of
+the paper do not show. Near is not better than far: with four stages it is worse by 2.8 (0.2 to
+5.1), as stripes are perhaps the better teacher of strokes. There is no dip of BnB in the middle,
+only -0.9 (-1.6 to -0.2) at the end. AnB+ does not beat training on B alone.
+
+On CIFAR-10 with the second command (B = cat, deer, frog; near = bird, dog, horse; far = airplane,
+automobile, truck; 240 training, 60 validation, 420 test images, 2 seeds, 2 minutes of CPU), B
+alone gives 50.8 (42.9 to 58.6) and intervals of differences are about ten points to either side:
+too wide for any order, but that frozen near A with four stages loses 10.1 (1.7 to 18.1).
 """
 
 from pathlib import Path
@@ -23,7 +42,7 @@ NET = "lenet-5-modern"
 RULE = tlkit.PixelRule(32, "squash")
 PLAN = {"batch_size": 8, "rate": 2e-3}  # enough steps for a new head on frozen features
 ANGLES = (0, 36, 72, 108, 144)
-TASKS = {
+TASKS: dict[str, dict[str, tuple[str, ...]]] = {
     "digits": {  # two halves, drawn once
         "B": ("2", "3", "4", "6", "7"),
         "near": ("0", "1", "5", "8", "9"),
@@ -81,9 +100,10 @@ def _tasks(arguments) -> dict[str, tlkit.Data]:
 def _with_stripes(rows: table.Table) -> table.Table:
     """Adds pictures of noisy stripes, one class for each angle: as little like digits as can be."""
     draw = np.random.default_rng(0)
-    count, side = 180, rows.arrays.shape[1]
+    digits = np.asarray(rows.arrays)
+    count, side = 180, digits.shape[1]
     across, down = np.meshgrid(np.arange(side), np.arange(side))
-    pictures, labels = [rows.arrays], [np.array(rows.class_names)[rows.labels]]
+    pictures, labels = [digits], [np.array(rows.class_names)[rows.labels]]
     for angle in ANGLES:
         turned = across * np.cos(np.radians(angle)) + down * np.sin(np.radians(angle))
         phase, noise = (
@@ -132,7 +152,9 @@ def _conclude(results: dict[str, dict[int, list[np.ndarray]]], picture: Path) ->
         for n, runs in points.items()
     }
     found = comparison.accuracies(flat)
-    comparison.differences(flat, [(name, "B, n = 0") for name in flat if name != "B, n = 0"])
+    pairs = [(name, "B, n = 0") for name in flat if name != "B, n = 0"]
+    pairs += [(name, name.replace("near", "far")) for name in flat if name.startswith("near")]
+    comparison.differences(flat, [pair for pair in pairs if set(pair) <= set(flat)])
     lines = {
         curve: {n: found[f"{curve}, n = {n}" if n else "B, n = 0"] for n in (0, *points)}
         for curve, points in results.items()
