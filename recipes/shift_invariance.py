@@ -43,8 +43,9 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.data, arguments.seeds, arguments.learn, arguments.epochs = "digits", 1, 10, 1
-    rows = framed(comparison.read(arguments.data))
-    data = comparison.few(rows, arguments.learn, arguments.test)
+    rows = comparison.read(arguments.data)
+    rows = rows.select(range(300)) if arguments.quick else rows
+    data = comparison.few(framed(rows), arguments.learn, arguments.test)
     changes, right = {}, {}
     for name in NETS:
         runs = [_train(name, data, arguments, seed) for seed in range(arguments.seeds)]

@@ -10,7 +10,7 @@ from tests.conftest import write_pictures
 from tlkit.cli import main
 
 QUICK = (
-    "--backbone mobilenet_v2_0.35 --weights none --size 32 --epochs 2 --batch-size 16 --views 1"
+    "--backbone lenet-caffe --weights none --size 28 --epochs 2 --batch-size 16 --views 1"
 ).split()
 
 
@@ -107,7 +107,7 @@ def test_user_errors_exit_2_with_one_line(arguments, says):
     [
         (["--backbone", "mobilnet"], "Did you mean"),
         (["--resize", "corp"], "Did you mean 'crop'"),
-        (["--unfreeze", "stag3"], "Did you mean 'stage3'"),
+        (["--unfreeze", "con2"], "Did you mean 'conv2'"),
         (["--augment", "photo"], "Did you mean 'photos'"),
         (["--weights", "gone.h5"], "gone.h5"),
     ],

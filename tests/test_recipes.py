@@ -56,6 +56,9 @@ def test_smoke_run_gives_a_result(name, tmp_path, private_home):
     assert re.search(RESULTS[name], said), said
     assert "nan" not in re.findall(r"\w+", said)
     assert all(float(share) <= 100 for share in re.findall(r"(\d+\.\d) ?%", said)), said
+    plots = [tmp_path / path for path in re.findall(r"^Plot: (.+)$", said, re.MULTILINE)]
+    assert bool(plots) == (name in PLOTTED)
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in plots)
 
 
 @pytest.mark.parametrize("name", RESULTS)
@@ -110,8 +113,3 @@ def test_few_takes_what_was_asked_for_and_keeps_tests_apart(comparison):
 
 def _rows(images) -> list[int]:
     return list(images.table.items)
-
-
-@pytest.mark.parametrize("name", PLOTTED)
-def test_comparing_recipes_save_a_plot(name):
-    assert "comparison.plot(" in _source(name)

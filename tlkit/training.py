@@ -18,6 +18,11 @@ from tlkit.model import POOLED, Classifier
 from tlkit.phases import Phase, rate_at, view_count
 
 
+# How slowly trained BatchNorm statistics follow. Some nets come with 0.999, made for millions of
+# images: after a few hundred steps inference would still use the initial values.
+MOMENTUM = 0.9
+
+
 class Trainee:
     """What a phase trains: the open part of a classifier, its optimizer and compiled steps.
 
@@ -110,6 +115,8 @@ def set_trainable(model: Classifier, phase: Phase) -> dict[str, list[keras.Varia
         for layer in layers:
             norm = isinstance(layer, keras.layers.BatchNormalization)
             layer.trainable = name in open_stages and (live or not norm)
+            if norm and layer.trainable:
+                layer.momentum = min(layer.momentum, MOMENTUM)
         if name in open_stages:
             groups[name] = _unique(v for layer in layers for v in layer.trainable_variables)
     groups["head"] = list(model.classify.trainable_variables)
