@@ -2,11 +2,16 @@
 
 import dataclasses
 
+import keras
 import numpy as np
 import pytest
 
+from tests.conftest import tiny_backbone
 from tlkit import augment, features
+from tlkit.backbones import Stage
+from tlkit.errors import AuditError
 from tlkit.features import Frozen, View
+from tlkit.model import Classifier
 from tlkit.store import Store
 
 FLIP = View(augment.policy("photos"), seed=3, number=1)
@@ -82,3 +87,20 @@ def test_beyond_the_budget_rows_are_computed_live(classifier, data):
     assert "live" in small.note(data.train, "pooled", 1)
     assert "cached 1 views" in roomy.note(data.train, "pooled", 1)
     np.testing.assert_allclose(live.batch(positions, 0), kept.batch(positions, 0), atol=1e-5)
+
+
+@keras.saving.register_keras_serializable("tests")
+class Noise(keras.layers.Layer):
+    """Random in every mode, as drop-connect is where inference mode does not reach it."""
+
+    def call(self, x):
+        return x + keras.random.normal(keras.ops.shape(x))
+
+
+def test_a_frozen_part_that_is_random_is_refused(data):
+    inputs = keras.Input((32, 32, 3))
+    net = keras.Model(inputs, Noise(name="noise")(keras.layers.Conv2D(4, 3, name="conv")(inputs)))
+    backbone = dataclasses.replace(tiny_backbone(), net=net, stages=(Stage("stage1", "noise"),))
+    frozen = Frozen(Classifier(backbone, data.class_names), Store())
+    with pytest.raises(AuditError, match="stage1 is frozen but answers"):
+        frozen.rows(data.val, "stage1", View())

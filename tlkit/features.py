@@ -15,10 +15,12 @@ import numpy as np
 import tensorflow as tf
 
 from tlkit import augment, engines, files, pixels, progress, weights
+from tlkit.errors import AuditError
 from tlkit.model import PIXELS, POOLED, Classifier
 from tlkit.store import Store
 
 BATCH = engines.BATCH  # one fixed shape: a row is the same whichever rows share its batch
+SAME = 1e-3  # accelerators add in varying order; live noise is far larger
 HALF_LIMIT = 30_000.0  # float16 ends at 65,504
 HALF_ERROR = 1e-3  # largest root-mean-square rounding error, relative to the features' own
 
@@ -167,12 +169,17 @@ class Frozen:
         """Returns the engine that takes rows at `start` to features at `end`.
 
         Args:
-            sample: Rows at `start`, on which a new engine is compared with Keras.
+            sample: Rows at `start`, on which a new engine is compared with Keras and itself.
+
+        Raises:
+            AuditError: The frozen part gives two answers for the same rows.
         """
         key = (start, self.fingerprint(end))
         if key not in self._engines:
             part = self.model.segment(start, end)
-            self._engines[key] = engines.compile(part, sample, engine=self.store.engine)
+            found = engines.compile(part, sample, engine=self.store.engine)
+            _require_determinism(found, sample, f"{self.model.backbone.name} up to {end}")
+            self._engines[key] = found
         return self._engines[key]
 
     def live(self, rows: np.ndarray, hashes, view: View, start: str, end: str) -> np.ndarray:
@@ -200,6 +207,16 @@ class Frozen:
             batch = self.live(source[padded], names, view, via, boundary)[: len(part)]
             dtype = dtype or _dtype(boundary, batch)
             yield _rounded(batch, dtype)
+
+
+def _require_determinism(engine: engines.Engine, sample: np.ndarray, what: str) -> None:
+    """Raises if anything random is alive in the frozen part: its rows must not be cached."""
+    off = engines.difference(engine.call(sample), engine.call(sample))
+    if off > SAME:
+        raise AuditError(
+            f"{what} is frozen but answers the same images differently ({off:.2g} apart): a dropout "
+            "or noise layer in it ignores inference mode. Remove it, or train from its stage."
+        )
 
 
 @tf.function(autograph=False, reduce_retracing=True)

@@ -17,7 +17,6 @@ from tlkit.features import Rows
 from tlkit.model import POOLED, Classifier
 from tlkit.phases import Phase, rate_at, view_count
 
-
 # How slowly trained BatchNorm statistics follow. Some nets come with 0.999, made for millions of
 # images: after a few hundred steps inference would still use the initial values.
 MOMENTUM = 0.9
