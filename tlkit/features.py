@@ -214,8 +214,8 @@ def _require_determinism(engine: engines.Engine, sample: np.ndarray, what: str) 
     off = engines.difference(engine.call(sample), engine.call(sample))
     if off > SAME:
         raise AuditError(
-            f"{what} is frozen but answers the same images differently ({off:.2g} apart): a dropout "
-            "or noise layer in it ignores inference mode. Remove it, or train from its stage."
+            f"{what} is frozen but answers the same images differently ({off:.2g} apart): a "
+            "random layer in it ignores inference mode. Remove it, or train from its stage."
         )
 
 

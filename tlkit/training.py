@@ -2,7 +2,7 @@
 
 The loop is ours so that one epoch is a pure function of the state before it: order and views come
 from (seed, phase, epoch), rates from the step, and everything else that can change is listed in
-`Trainee.state`. Losses, optimizers and callbacks are Keras's own.
+`Trainee.moving`. Losses, optimizers and callbacks are Keras's own.
 """
 
 from collections.abc import Callable, Iterator, Sequence
