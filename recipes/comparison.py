@@ -140,8 +140,9 @@ def plot(path: Path, lines: Mapping[str, Mapping[Any, Interval]], x: str, y: str
             axes.errorbar(list(points), mean, reach, None, style, c=colour, capsize=3, label=name)
         axes.set(xlabel=x, ylabel=y)
         axes.grid(axis="y")
+        axes.set_xticks(list(points))  # all series have the same
         if len(lines) > 1:
-            axes.legend(fontsize=8)
+            figure.legend(loc="outside right upper", fontsize=8, handlelength=3)
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=150, facecolor="white")
     print(f"Plot: {path}")

@@ -2,7 +2,16 @@
 
     python recipes/digits.py
 
-The images are scikit-learn's 1,797 digits; nothing is downloaded. RESULT
+The images are scikit-learn's digits at 32 pixels, drawn at random; nothing is downloaded. A
+resnet-20 learns 0-4 from 510 images in 10 epochs. Then, with 50 training and 50 validation images
+of 5-9 and 30 epochs each, on 796 test images, one seed:
+
+    transferred    90.8 % (88.9 to 92.8)
+    from scratch   65.8 % (62.6 to 69.0)
+
+The difference is +25.0 points (+21.7 to +28.4). 85 seconds in all on two busy cores. It is the deep
+net that gains: with lenet-5-modern, 5 to 10 images of each digit and the same plan without its live
+BatchNorm, training from scratch was better by 4 to 14 points.
 """
 
 import argparse

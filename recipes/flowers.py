@@ -8,6 +8,7 @@ RESULT
 
 import argparse
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import tlkit
@@ -37,7 +38,7 @@ def _train(how: str, data: tlkit.Data, arguments) -> tlkit.Run:
     model = tlkit.Classifier(
         BACKBONE, data.class_names, weights=weights, size=size, seed=arguments.seed
     )
-    phases = schedules.head_then_upper(model.stages)
+    phases: Sequence[tlkit.Phase] = schedules.head_then_upper(model.stages)
     if how == "scratch":
         phases = tlkit.default_phases(model, epochs=phases[-1].epochs)
     elif how == "head only":
@@ -54,9 +55,7 @@ def _train(how: str, data: tlkit.Data, arguments) -> tlkit.Run:
 
 
 def _compare(runs: dict[str, tlkit.Run], test) -> None:
-    right = {
-        how: run.model.predict(test.files).argmax(1) == test.labels for how, run in runs.items()
-    }
+    right = {how: run.correct(test) for how, run in runs.items()}
     for other in ("head only", "scratch"):
         verdict = paired_difference(right["fine-tuned"], right[other])["verdict"]
         print(f"fine-tuned against {other}: {verdict}")

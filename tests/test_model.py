@@ -1,6 +1,8 @@
 """A classifier can be cut anywhere, saved, loaded and taken over without changing an answer."""
 
 import itertools
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -127,3 +129,12 @@ def test_channels(channels):
     )
     rows = np.zeros((2, 32, 32, channels), np.uint8)
     assert model.predict(rows).shape == (2, 3)
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2_0.35", "lenet-5"])
+def test_a_saved_model_loads_in_a_fresh_process(name, tmp_path):
+    model = Classifier(name, NAMES, weights=None, size=32)
+    model.save(tmp_path)
+    script = f"import tlkit; print(tlkit.Classifier.load({str(tmp_path)!r}).stages)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout.strip() == str(model.stages), done.stderr[-2000:]

@@ -307,11 +307,14 @@ def _checked_names(class_names) -> tuple[str, ...]:
 
 
 def _load_keras(path: Path) -> keras.Model:
-    import tlkit.layers  # noqa: F401  registers every layer a builder may have used
+    import tlkit.layers
+    import tlkit.preprocess  # noqa: F401  both register what a saved network may hold
+    from tlkit.nets.depth import deep_graphs
 
     try:
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
-    except (OSError, ValueError) as error:
+        with deep_graphs():
+            return keras.saving.load_model(path, compile=False, safe_mode=True)
+    except (OSError, TypeError, ValueError) as error:
         raise TlkitError(f"Cannot load {path}: {error}") from error
 
 

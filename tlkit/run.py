@@ -171,6 +171,10 @@ class Run:
             self._logits[key] = self.model.logits(rows)
         return calibration.softmax(self._logits[key], self.model.temperature)
 
+    def correct(self, images: Images) -> np.ndarray:
+        """Returns whether each image's most probable label is the right one, bool [n]."""
+        return self.probabilities(images).argmax(-1) == images.labels
+
     def report(self) -> Path:
         """Writes `report.html`, one self-contained page, and returns its path."""
         from tlkit.summary import write_report
