@@ -34,9 +34,9 @@ def main() -> None:
 def _train(how: str, data: tlkit.Data, arguments) -> tlkit.Run:
     """Trains one way; from scratch gets as many passes over the whole net as fine-tuning may."""
     weights = None if how == "scratch" or arguments.quick else arguments.weights
-    size = 32 if arguments.quick else SIZE
+    name, size = ("lenet-5-modern", 32) if arguments.quick else (BACKBONE, SIZE)
     model = tlkit.Classifier(
-        BACKBONE, data.class_names, weights=weights, size=size, seed=arguments.seed
+        name, data.class_names, weights=weights, size=size, seed=arguments.seed
     )
     phases: Sequence[tlkit.Phase] = schedules.head_then_upper(model.stages)
     if how == "scratch":

@@ -85,7 +85,7 @@ def scratch_phase(epochs: int) -> Phase:
 
 def transfer_phases(epochs: int) -> list[Phase]:
     """Returns the two phases of a transfer that take `epochs` together."""
-    head = epochs // 5
+    head = max(epochs // 5, 1)
     return [
         Phase("head", epochs=head, rate=1e-2, **SHARED),
         Phase(
