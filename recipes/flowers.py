@@ -3,7 +3,18 @@
     python recipes/flowers.py                      # tf_flowers by TensorFlow Datasets
     python recipes/flowers.py --data flowers/ --weights FILE
 
-RESULT
+Measured with real MobileNetV2 weights at 160 pixels on 1,500 of the images (847 training after 3
+copies of test images were left out, 150 validation, 500 test), one seed, two busy cores:
+
+    head only                   85.6 % (82.4 to 88.8)    20 s
+    fine-tuned                  89.2 % (86.6 to 92.0)    41 s
+    from scratch, 12 epochs     68.4 % (64.4 to 72.4)   363 s
+    Keras guide, 20 + 10 epochs 86.4 %                  662 s
+
+Fine-tuned against head only +3.6 (+1.2 to +6.2), against scratch +20.8 (+16.8 to +25.0), against
+the Keras guide's recipe on the same split and weights +2.8 (+0.0 to +5.4): cannot tell them apart.
+On 208 photos of ants and bees: head only and fine-tuned 91.5 % (86.9 to 95.4; no later epoch beat
+the head), from scratch 66.0 % (58.2 to 73.2), the guide's recipe 89.5 %.
 """
 
 import argparse
