@@ -12,9 +12,31 @@ import click
 from tlkit import __version__
 from tlkit.errors import TlkitError, unknown
 
-# Two lines of TensorFlow's start-up chatter on every command help nobody.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
+
+def _quietly(command):
+    """Starts TensorFlow before the command with its own chatter kept off standard error.
+
+    It writes some lines past every setting, straight to the file descriptor, and would bury the
+    one line that a user is meant to read.
+    """
+
+    @functools.wraps(command)
+    def started(*arguments, **options):
+        kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)
+        try:
+            import tensorflow as tf
+
+            tf.constant(0)
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            os.close(nowhere)
+        return command(*arguments, **options)
+
+    return started
 
 
 class _Commands(click.Group):
@@ -116,6 +138,7 @@ def check(photos, **options):
 @click.option("--engine", default="constants", show_default=True, help="What runs the frozen part.")
 @click.option("--resume", metavar="RUN", help="Continue an interrupted run and ignore the rest.")
 @_data_options
+@_quietly
 def finetune(photos, **options):
     """Fine-tune a pretrained backbone on PHOTOS and write a run folder."""
     from tlkit.finetune import resume
@@ -177,6 +200,7 @@ def _plan(model, options):
 @click.argument("run")
 @click.argument("photos", required=False)
 @_JSON
+@_quietly
 def evaluate(run, photos, as_json):
     """Evaluate RUN on the labelled images PHOTOS, or on its own test split."""
     from tlkit.data import read_images
@@ -190,6 +214,7 @@ def evaluate(run, photos, as_json):
 
 @main.command()
 @click.argument("run")
+@_quietly
 def report(run):
     """Write RUN/report.html, one self-contained page."""
     from tlkit.run import Run
@@ -200,6 +225,7 @@ def report(run):
 @main.command()
 @click.argument("run")
 @click.argument("folder")
+@_quietly
 def export(run, folder):
     """Export RUN to FOLDER as a SavedModel and prove that it answers the same."""
     from tlkit.model import Classifier
@@ -217,6 +243,7 @@ def export(run, folder):
 @click.argument("images", nargs=-1, required=True)
 @click.option("--top", default=3, show_default=True, help="Labels to show for each image.")
 @_JSON
+@_quietly
 def predict(model, images, top, as_json):
     """Label IMAGES with the exported SavedModel MODEL."""
     from tlkit.serving import predict as answer
@@ -253,6 +280,7 @@ def backbones(as_json):
 @main.command()
 @click.argument("name", required=False)
 @_JSON
+@_quietly
 def nets(name, as_json):
     """List the architectures built from scratch, or print the layer table of NAME."""
     from tlkit import nets as builders
@@ -269,6 +297,7 @@ def nets(name, as_json):
 @main.command()
 @click.option("--out", default="runs/demo", show_default=True, help="Folder for all it writes.")
 @click.option("--quick", is_flag=True, help="A smoke test: fewer epochs, worse numbers.")
+@_quietly
 def demo(out, quick):
     """Transfer handwritten digits 0-4 to 5-9 from a few examples; offline, under two minutes."""
     from tlkit.demo import run_demo
