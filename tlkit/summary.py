@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tlkit import features, files, report
+from tlkit.model import PIXELS
 from tlkit.run import Run
 
 PICTURES = 12  # sample predictions, and as many mistakes
@@ -91,9 +92,9 @@ def _phase(record: dict[str, Any]) -> dict[str, Any]:
         "epochs": record["epochs"],
         "best_epoch": record["best_epoch"],
         "rates": record["rates"],
-        "views": record["views"],
+        "views": record["views"] if record["boundary"] != PIXELS else None,
         "seconds": record["seconds"],
-        "frozen_equal": True if record["audited"] else None,
+        "frozen_equal": True if record["audited"] and record["frozen"] else None,
     }
 
 
