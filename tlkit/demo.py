@@ -4,7 +4,8 @@ Everything goes the way a user's photos go: image files in class folders, `load_
 `Classifier`, `fine_tune`, report, export, and a prediction from an image file.
 """
 
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ from PIL import Image
 
 from tlkit import files, progress, resampling
 from tlkit.data import load_images
-from tlkit.errors import TlkitError
 from tlkit.model import Classifier
 from tlkit.phases import Phase
 from tlkit.pixels import PixelRule
@@ -28,9 +28,8 @@ SHARED: dict[str, Any] = {"augment": "digits", "smoothing": 0.0, "batch_size": 1
 
 
 def run_demo(out: Path, quick: bool = False) -> None:
-    """Runs the demo into the new folder `out` and prints what it finds."""
-    if out.exists():
-        raise TlkitError(f"{out} exists. Choose another folder: tlkit demo --out FOLDER")
+    """Runs the demo into `out`, or `out-2` and so on if that is taken, and prints what it finds."""
+    out = next(path for path in _numbered(out) if not path.exists())
     source, target = out / "digits_0-4", out / "digits_5-9"
     write_digits(source / "train", range(5), slice(0, 120))
     write_digits(target / "train", range(5, 10), slice(0, SHOTS))
@@ -46,6 +45,12 @@ def run_demo(out: Path, quick: bool = False) -> None:
     scratch = _train(target, net, out / "scratch", [scratch_phase(epochs)])
     _compare(transfer, scratch)
     _use(transfer, out, target)
+
+
+def _numbered(folder: Path) -> Iterator[Path]:
+    yield folder
+    for number in itertools.count(2):
+        yield folder.with_name(f"{folder.name}-{number}")
 
 
 def write_digits(folder: Path, digits: Iterable[int], part: slice) -> None:
