@@ -82,8 +82,9 @@ def head_then_upper(stages: tuple[str, ...], upper: str | None = None) -> tuple[
 
     Args:
         stages: The backbone's stages in order of depth.
-        upper: First stage of the second phase; the last stage by default, which on a few hundred
-            photos did better than the last two and costs a fraction.
+        upper: First stage of the second phase; the last stage by default, which on 550 photos of
+            flowers was no worse than the last two (.880 against .875 on validation at one rate)
+            and takes a fraction of the time.
     """
     return (
         Phase("head", epochs=40, rate=3e-3, patience=6),

@@ -118,7 +118,7 @@ class Run:
     def record_phase(self, number: int, trainee: "Trainee", best: int, seconds: float) -> None:
         """Notes what a finished phase did; the audit has passed when this is called."""
         phase = self.phases[number]
-        epochs = [row for row in self.history if row["phase"] == phase.name]
+        before = sum(record["epochs"] for record in self.records)
         self.records.append(
             {
                 "name": phase.name,
@@ -126,7 +126,7 @@ class Run:
                 "boundary": trainee.boundary,
                 "trainable": int(sum(v.numpy().size for v in trainee.variables)),
                 "frozen": int(sum(v.numpy().size for v in trainee.frozen)),
-                "epochs": len(epochs),
+                "epochs": len(self.history) - before,
                 "best_epoch": best + 1,
                 "rates": _rates(phase, trainee),
                 "views": view_count(phase),
