@@ -1,0 +1,42 @@
+"""`tlkit labels`: which labels to doubt, and what more images would bring."""
+
+from pathlib import Path
+
+import click
+
+from tlkit.commands.options import data_options, load, quietly
+
+
+@click.command()
+@click.argument("photos")
+@click.option(
+    "--backbone", default="mobilenet_v2", show_default=True, help="A backbone, or a run folder."
+)
+@click.option(
+    "--weights", default="imagenet", show_default=True, help="imagenet, a weights file, or none."
+)
+@click.option("--size", type=int, help="Pixels along a side  [default: the backbone's own]")
+@click.option(
+    "--rate", default=0.01, show_default=True, help="Share of right labels that may be listed."
+)
+@click.option("--with-test", is_flag=True, help="Judge the labels of the test images too.")
+@click.option("--accept", metavar="CSV", help="Write labels.csv with the accepted rows of CSV.")
+@click.option("--out", metavar="DIR", help="Folder for all it writes  [default: labels-PHOTOS]")
+@data_options
+@quietly
+def labels(photos, backbone, weights, size, rate, with_test, accept, out, **options):
+    """List the doubtful labels of PHOTOS on a page and in a CSV; nothing is changed."""
+    from tlkit import doubts
+    from tlkit.label_check import check_labels, extractor
+
+    data = load(photos, options)
+    folder = Path(out or f"labels-{Path(photos).stem}")
+    if accept:
+        count = doubts.accepted(accept, data, folder / "labels.csv")
+        click.echo(f"{folder / 'labels.csv'}: {count} labels changed. Your files are as they were.")
+        return
+    model = extractor(backbone, data.class_names, weights, size)
+    found = check_labels(model, data, with_test=with_test, rate=rate, seed=options["seed"])
+    page = found.write(folder)
+    click.echo(found.summary())
+    click.echo(f"Page: {page}\nList: {folder / 'worklist.csv'}")

@@ -1,0 +1,53 @@
+"""`tlkit similar`: what looks like this picture."""
+
+import dataclasses
+import json
+
+import click
+
+from tlkit.commands.options import JSON, quietly
+
+
+@click.command()
+@click.argument("query")
+@click.argument("photos")
+@click.option(
+    "--backbone", default="mobilenet_v2", show_default=True, help="A backbone, or a run folder."
+)
+@click.option(
+    "--weights", default="imagenet", show_default=True, help="imagenet, a weights file, or none."
+)
+@click.option("--size", type=int, help="Pixels along a side  [default: the backbone's own]")
+@click.option("--top", default=5, show_default=True, help="Images to show.")
+@click.option("--out", metavar="PNG", help="Write a contact sheet of them.")
+@JSON
+@quietly
+def similar(query, photos, backbone, weights, size, top, out, as_json):
+    """Show which images of PHOTOS look most like the image QUERY."""
+    from tlkit import similar as search
+    from tlkit.label_check import extractor
+
+    images = search.gather(photos)
+    model = extractor(backbone, images.class_names, weights, size)
+    (found,) = search.similar(model, images, query, top)
+    if out:
+        _sheet(out, query, images, found)
+    if as_json:
+        click.echo(json.dumps([dataclasses.asdict(one) for one in found]))
+        return
+    for one in found:
+        click.echo(f"{one.similarity:.4f}  {one.label}  {one.file}")
+    if out:
+        click.echo(f"Sheet: {out}")
+
+
+def _sheet(out, query, images, found):
+    from pathlib import Path
+
+    from tlkit import contact_sheet
+
+    asked = contact_sheet.picture(Path(query).read_bytes())
+    pictures = contact_sheet.rows_of(images.table, [one.row for one in found])
+    texts = [f"{one.label} {one.similarity:.3f}\n{Path(one.file).name}" for one in found]
+    tiles = [(asked, f"query\n{Path(query).name}"), *zip(pictures, texts, strict=True)]
+    contact_sheet.write(out, [tiles])
