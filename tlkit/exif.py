@@ -35,6 +35,10 @@ def _parse(encoded):
 
 def upright(image, tag):
     """Returns `image` [height, width, channels] turned the way orientation `tag` asks for."""
+    return tf.cond(tag > 1, lambda: _turned(image, tag), lambda: image)
+
+
+def _turned(image, tag):
     turned = tf.switch_case(
         tag - 1,
         [

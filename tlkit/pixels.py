@@ -2,8 +2,9 @@
 
 The rule is a TensorFlow graph, and the very same graph is written into the SavedModel, so the
 pixels served are the pixels trained on. Steps: decode (JPEG at the largest reduced scale that
-still exceeds the target), first frame only, alpha over white, EXIF orientation, antialiased
-bilinear resize under a stated policy, round to uint8.
+still exceeds the target), first frame only, alpha over white, EXIF orientation, resize under a
+stated policy (each new pixel the mean of the area it covers; bilinear where it covers less than
+one), round to uint8.
 """
 
 import dataclasses
@@ -70,19 +71,27 @@ def decode(encoded, rule: PixelRule):
 
 def fit(image, rule: PixelRule):
     """Resizes one image tensor [height, width, channels] (any number type, 0..255) under `rule`."""
-    image = tf.cast(image, tf.float32)
     height, width = tf.unstack(tf.cast(tf.shape(image)[:2], tf.float32))
     size = float(rule.size)
     if rule.resize == "squash":
-        resized = tf.image.resize(image, (rule.size, rule.size), antialias=True)
+        resized = _resized(image, tf.constant([rule.size, rule.size]))
     else:
         side = tf.minimum(height, width) if rule.resize == "crop" else tf.maximum(height, width)
         shape = tf.stack([height, width]) * size / side
-        shape = tf.maximum(tf.cast(tf.round(shape), tf.int32), 1)
-        resized = tf.image.resize(image, shape, antialias=True)
+        resized = _resized(image, tf.maximum(tf.cast(tf.round(shape), tf.int32), 1))
         resized = tf.image.resize_with_crop_or_pad(resized, rule.size, rule.size)
     resized = tf.ensure_shape(resized, [rule.size, rule.size, image.shape[2]])
-    return tf.cast(tf.clip_by_value(tf.round(resized), 0.0, 255.0), tf.uint8)
+    return _rounded(resized)
+
+
+def _resized(image, shape):
+    """Returns float32 pixels. Areas smooth as well as a triangle filter, at twice the speed."""
+    smaller = tf.reduce_all(shape <= tf.shape(image)[:2])
+    return tf.cond(
+        smaller,
+        lambda: tf.image.resize(image, shape, "area"),
+        lambda: tf.image.resize(image, shape, "bilinear", antialias=True),  # one side may shrink
+    )
 
 
 def load(encoded: bytes, rule: PixelRule) -> np.ndarray:
@@ -173,13 +182,13 @@ def _decode_jpeg(encoded, rule):
     step = tf.reduce_sum([tf.cast(side >= rule.size * ratio, tf.int32) for ratio in ratios[1:]])
     read = functools.partial(tf.io.decode_jpeg, encoded, channels=3)
     image = tf.switch_case(step, [functools.partial(read, ratio=ratio) for ratio in ratios])
-    return _to_channels(tf.cast(image, tf.float32), None, rule.channels)
+    return _to_channels(image, None, rule.channels)
 
 
 def _decode_other(encoded, rule):
     is_png = tf.strings.substr(encoded, 0, 4) == b"\x89PNG"
     four = tf.cond(is_png, lambda: tf.io.decode_png(encoded, 4), lambda: _opaque(encoded))
-    four = tf.cast(tf.ensure_shape(four, [None, None, 4]), tf.float32)
+    four = tf.ensure_shape(four, [None, None, 4])
     return _to_channels(four[..., :3], four[..., 3:], rule.channels)
 
 
@@ -191,10 +200,17 @@ def _opaque(encoded):
 
 
 def _to_channels(color, alpha, channels):
-    """Returns float32 [height, width, channels]; alpha is blended over white unless asked for."""
+    """Returns uint8 [height, width, channels]; alpha is blended over white unless asked for."""
     if channels == 4:
-        alpha = tf.fill(tf.concat([tf.shape(color)[:2], [1]], 0), 255.0) if alpha is None else alpha
-        return tf.concat([color, alpha], -1)
+        alpha = tf.fill(tf.concat([tf.shape(color)[:2], [1]], 0), 255) if alpha is None else alpha
+        return tf.concat([color, tf.cast(alpha, tf.uint8)], -1)
     if alpha is not None:
-        color = color * (alpha / 255.0) + 255.0 - alpha
-    return color if channels == 3 else tf.reduce_sum(color * _LUMA, -1, keepdims=True)
+        share = tf.cast(alpha, tf.float32) / 255.0
+        color = _rounded(tf.cast(color, tf.float32) * share + 255.0 * (1.0 - share))
+    if channels == 3:
+        return color
+    return _rounded(tf.reduce_sum(tf.cast(color, tf.float32) * _LUMA, -1, keepdims=True))
+
+
+def _rounded(values):
+    return tf.cast(tf.clip_by_value(tf.round(values), 0.0, 255.0), tf.uint8)
