@@ -12,7 +12,7 @@ import importlib.metadata
 import importlib.util
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +39,14 @@ class Engine:
 
     Attributes:
         name: A key of `ENGINES`.
-        call: float32 rows [n, ...], array or tensor, to a float32 array [n, ...].
+        call: float32 rows [n, ...], array or tensor, to a tuple of float32 arrays [n, ...], one
+            for each output of the part.
         difference: Largest distance of a row of the sample from Keras's, relative to its norm.
         note: Why better engines were left out; empty if none was.
     """
 
     name: str
-    call: Callable[[Any], np.ndarray]
+    call: Callable[[Any], tuple[np.ndarray, ...]]
     difference: float
     note: str = ""
 
@@ -79,7 +80,7 @@ def compile(
     """Returns the best engine for `part(rows, training=False)` with its present weights.
 
     Args:
-        part: A model with one input and one output. Compile again after its weights change.
+        part: A model with one input. Compile again after its weights change.
         sample: The first batch, [n, ...], rows as they will come.
         engine: A key of `ENGINES`, or `auto` for the first that is there, agrees and is faster.
         tolerance: Largest accepted `Engine.difference`; beyond it the next engine is taken.
@@ -135,6 +136,11 @@ def signature(engine: str = "auto") -> str:
     return " ".join([*candidates(engine), *versions])
 
 
+def differences(answers: Sequence[np.ndarray], references: Sequence[np.ndarray]) -> float:
+    """Returns the largest `difference` of all outputs."""
+    return max(difference(*pair) for pair in zip(answers, references, strict=True))
+
+
 def difference(answer: np.ndarray, reference: np.ndarray) -> float:
     """Returns the largest distance of a row from its reference, relative to the latter's norm.
 
@@ -182,13 +188,17 @@ def _installed(package: str) -> bool:
 
 def _trace(part, shape):
     """Traces for any number of rows, so that a last, shorter batch compiles nothing anew."""
-    function = tf.function(lambda rows: part(rows, training=False), autograph=False)
+    function = tf.function(
+        lambda rows: tuple(keras.tree.flatten(part(rows, training=False))), autograph=False
+    )
     return function.get_concrete_function(tf.TensorSpec((None, *shape), tf.float32))
 
 
 def _keras(source: _Source) -> Callable:
     traced = source.traced
-    return lambda rows: traced(tf.convert_to_tensor(rows, tf.float32)).numpy()
+    return lambda rows: tuple(
+        output.numpy() for output in traced(tf.convert_to_tensor(rows, tf.float32))
+    )
 
 
 def _constants(source: _Source, bfloat16: bool = False) -> Callable:
@@ -199,9 +209,9 @@ def _constants(source: _Source, bfloat16: bool = False) -> Callable:
     config = tf.compat.v1.ConfigProto()
     config.graph_options.rewrite_options.auto_mixed_precision_onednn_bfloat16 = 1 if bfloat16 else 0
     run = tf.compat.v1.Session(graph=graph, config=config).make_callable(
-        constant.outputs[0].name, feed_list=[constant.inputs[0].name]
+        [output.name for output in constant.outputs], feed_list=[constant.inputs[0].name]
     )
-    return lambda rows: run(np.asarray(rows, np.float32))
+    return lambda rows: tuple(run(np.asarray(rows, np.float32)))
 
 
 def _openvino(source: _Source, precision: str = "bf16") -> Callable:
@@ -219,7 +229,7 @@ def _openvino(source: _Source, precision: str = "bf16") -> Callable:
         _convert(source, path)
         network = load()
     path.touch()
-    return lambda rows: network(np.ascontiguousarray(rows, np.float32))[0]
+    return lambda rows: tuple(network(np.ascontiguousarray(rows, np.float32)).to_tuple())
 
 
 def _convert(source: _Source, path: Path) -> None:
@@ -247,7 +257,7 @@ ENGINES: dict[str, _Row] = {
 def _trial(name, built, sample, reference, tolerance) -> tuple[float, str]:
     """Runs an engine on the sample; returns its difference and why it is refused, if it is."""
     try:
-        off = difference(built(name)(sample), reference)
+        off = differences(built(name)(sample), reference)
     except Exception as error:  # whatever goes wrong in an optional engine, the next one is there
         if name == "keras":
             raise

@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import tensorflow as tf
 
-from tlkit import augment, engines, files, pixels, progress, weights
-from tlkit.errors import AuditError
+from tlkit import engines, files, pixels, progress, weights
+from tlkit.errors import AuditError, TlkitError
 from tlkit.model import PIXELS, POOLED, Classifier
 from tlkit.store import Store
+from tlkit.views import View, look, reader, row_key, soft_labels
 
 BATCH = engines.BATCH  # one fixed shape: a row is the same whichever rows share its batch
 SAME = 1e-3  # accelerators add in varying order; live noise is far larger
@@ -25,25 +25,9 @@ HALF_LIMIT = 30_000.0  # float16 ends at 65,504
 HALF_ERROR = 1e-3  # largest root-mean-square rounding error, relative to the features' own
 
 
-@dataclasses.dataclass(frozen=True)
-class View:
-    """One look at every image: the image itself, or draw `number` of an augmentation policy."""
-
-    policy: augment.Policy = augment.POLICIES["none"]
-    seed: int = 0
-    number: int = 0
-
-    def key(self) -> tuple:
-        """Returns what distinguishes this view's pixels; all plain views are one."""
-        values = dataclasses.replace(self.policy, assumes="")
-        if values == augment.Policy():
-            return ("plain",)
-        return (*dataclasses.astuple(values), self.seed, self.number)
-
-
 def pixel_rows(store: Store, images, rule: pixels.PixelRule) -> np.ndarray:
     """Returns uint8 [n, size, size, channels] of `images`, each file decoded once for ever."""
-    kind = files.combined_hash("pixels", 1, dataclasses.astuple(rule))
+    kind = files.combined_hash("pixels", 2, dataclasses.astuple(rule))
 
     def compute(positions):
         batches = _decoded(images, rule, positions)
@@ -55,10 +39,16 @@ def pixel_rows(store: Store, images, rule: pixels.PixelRule) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Rows:
-    """Rows to train or validate on: `batch(positions, view)`, and the labels of all."""
+    """Rows to train or validate on: `batch(positions, view)`, and the labels of all.
+
+    Attributes:
+        targets: (positions, view) to soft labels, float32 [b, classes] with rows that sum to 1,
+            where a policy mixes images; None where `labels` say all.
+    """
 
     batch: Callable[[np.ndarray, int], np.ndarray]
     labels: np.ndarray
+    targets: Callable[[np.ndarray, int], np.ndarray] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -77,43 +67,68 @@ class Frozen:
     def __init__(self, model: Classifier, store: Store):
         self.model = model
         self.store = store
-        self._engines: dict[tuple[str, str], engines.Engine] = {}
+        self._engines: dict[tuple[str, ...], engines.Engine] = {}
         self._fingerprints: dict[str, str] = {}
 
     def forget(self) -> None:
         """Drops the digests of weights that may have been trained since."""
         self._fingerprints.clear()
 
-    def rows(self, images, boundary: str, view: View, via: str = PIXELS) -> np.ndarray:
+    def rows(self, images, boundary: str, view: View, below: str | None = None) -> np.ndarray:
         """Returns the features of `images` at `boundary`, float16 or float32.
 
         Args:
             images: An `Images` value.
             boundary: A stage name or `pooled`.
             view: Which look at the images.
-            via: A boundary below whose rows are (or are about to be) cached: start from there.
+            below: A lower boundary whose rows are wanted soon: kept from the same pass.
         """
-        kind = files.combined_hash(
+        if below is not None:
+            self._fill_both(images, below, boundary, view)
+        compute = functools.partial(self._compute, images, boundary, view)
+        return self.store.rows(self._kind(images, boundary, view), images.hashes, compute)
+
+    def _kind(self, images, boundary, view) -> str:
+        return files.combined_hash(
             "features",
             self.fingerprint(boundary),
             dataclasses.astuple(self.model.rule),
-            view.key(),
+            row_key(view, images.hashes),
             engines.signature(self.store.engine),
-            "" if via == PIXELS else via,  # rows made from rounded rows are other rows
         )
-        compute = functools.partial(self._compute, images, boundary, view, via)
-        return self.store.rows(kind, images.hashes, compute)
 
-    def training_rows(self, images, boundary: str, views: Sequence[View], via: str) -> Rows:
+    def _fill_both(self, images, below, above, view) -> None:
+        """Computes rows of two boundaries in one pass, where the same rows of both are missing."""
+        lower, upper = (self._kind(images, end, view) for end in (below, above))
+        absent = self.store.missing(lower, images.hashes)
+        if not np.array_equal(absent, self.store.missing(upper, images.hashes)):
+            return
+        kept: list[np.ndarray] = []  # of the upper boundary, which has far smaller rows
+
+        def compute(positions):
+            for rows, more in self._pass(images, (below, above), view, positions):
+                kept.append(more)
+                yield rows
+
+        self.store.fill(lower, images.hashes, compute)
+        self.store.fill(upper, images.hashes, lambda positions: iter(kept))
+
+    def training_rows(self, images, boundary: str, views: Sequence[View], below=None) -> Rows:
         """Returns `images` at `boundary`: from the cache where that fits, else computed live."""
+        batch = self._batches(images, boundary, views, below)
+        classes, size = len(self.model.class_names), self.model.rule.size
+        targets = soft_labels(images.labels, classes, images.hashes, size, views)
+        return Rows(batch, images.labels, targets)
+
+    def _batches(self, images, boundary, views, below) -> Callable[[np.ndarray, int], np.ndarray]:
         plain = [view.key() == ("plain",) for view in views]
         if boundary == PIXELS and all(plain):
             kept = pixel_rows(self.store, images, self.model.rule)
-            return Rows(lambda positions, view: kept[positions], images.labels)
+            return lambda positions, view: kept[positions]
         if boundary == PIXELS or not self.fits(images, boundary, len(views)):
-            return self._live_rows(images, boundary, views)
-        cached = [self.rows(images, boundary, view, via) for view in views]
-        return Rows(lambda positions, view: cached[view % len(cached)][positions], images.labels)
+            return self._live_batches(images, boundary, views)
+        cached = [self.rows(images, boundary, view, below) for view in views]
+        return lambda positions, view: cached[view % len(cached)][positions]
 
     def note(self, images, boundary: str, views: int) -> str:
         """Says in one line where this boundary's rows come from."""
@@ -133,15 +148,14 @@ class Frozen:
         """Returns the largest relative difference from Keras of the engines used so far."""
         return max((engine.difference for engine in self._engines.values()), default=0.0)
 
-    def _live_rows(self, images, boundary, views) -> Rows:
+    def _live_batches(self, images, boundary, views) -> Callable[[np.ndarray, int], np.ndarray]:
         source = pixel_rows(self.store, images, self.model.rule)
-        hashes = np.array(images.hashes)
+        readers = [reader(source, images.hashes, view) for view in views]
 
         def batch(positions, number):
-            view = views[number % len(views)]
-            return self.live(source[positions], hashes[positions], view, PIXELS, boundary)
+            return self._onward(readers[number % len(readers)](positions), boundary)
 
-        return Rows(batch, images.labels)
+        return batch
 
     def fits(self, images, boundary: str, views: int) -> bool:
         """Says whether that many views of `images` may be cached at `boundary`."""
@@ -165,63 +179,61 @@ class Frozen:
             )
         return self._fingerprints[boundary]
 
-    def engine(self, start: str, end: str, sample: np.ndarray) -> engines.Engine:
-        """Returns the engine that takes rows at `start` to features at `end`.
+    def engine(self, ends: Sequence[str], sample: np.ndarray) -> engines.Engine:
+        """Returns the engine that takes pixels to the features at `ends`.
 
         Args:
-            sample: Rows at `start`, on which a new engine is compared with Keras and itself.
+            sample: float32 pixels, on which a new engine is compared with Keras and itself.
 
         Raises:
             AuditError: The frozen part gives two answers for the same rows.
         """
-        key = (start, self.fingerprint(end))
+        key = tuple(map(self.fingerprint, ends))
         if key not in self._engines:
-            part = self.model.segment(start, end)
+            part = self.model.segment(PIXELS, *ends)
             found = engines.compile(part, sample, engine=self.store.engine)
-            _require_determinism(found, sample, f"{self.model.backbone.name} up to {end}")
+            _require_determinism(found, sample, f"{self.model.backbone.name} up to {ends[-1]}")
             self._engines[key] = found
         return self._engines[key]
 
-    def live(self, rows: np.ndarray, hashes, view: View, start: str, end: str) -> np.ndarray:
-        """Returns one batch's features, computed now: rows at `start` [n, ...] to `end`."""
-        x = np.asarray(rows, np.float32)
-        if start == PIXELS and view.key() != ("plain",):
-            parameters = augment.view_parameters(
-                hashes, rows.shape[1:3], view.policy, view.seed, view.number
-            )
-            x = _look(tf.constant(rows), parameters).numpy()
-        return x if start == end else self.engine(start, end, x).call(x)
+    def live(self, rows: np.ndarray, hashes, view: View, end: str) -> np.ndarray:
+        """Returns one batch's features, computed now from pixels [n, ...] to `end`.
 
-    def _compute(self, images, boundary, view, via, positions) -> Iterator[np.ndarray]:
-        if via == PIXELS:
-            source = pixel_rows(self.store, images, self.model.rule)
-        else:
-            source = self.rows(images, via, view)
-        text = f"Frozen features of {len(positions):,} images ({boundary})"
-        starts = range(0, len(positions), BATCH)
-        dtype = None
-        for start in progress.track(starts, text, unit=BATCH):
+        It knows no other images: policies that mix have no live view of a batch by itself.
+        """
+        if view.policy.mix:
+            raise TlkitError(f"{view.policy.mix} takes all training images: use `training_rows`.")
+        return self._onward(look(rows, hashes, view), end)
+
+    def _onward(self, x: np.ndarray, end: str) -> np.ndarray:
+        return x if end == PIXELS else self.engine((end,), x).call(x)[0]
+
+    def _compute(self, images, boundary, view, positions) -> Iterator[np.ndarray]:
+        return (rows for (rows,) in self._pass(images, (boundary,), view, positions))
+
+    def _pass(self, images, ends, view, positions) -> Iterator[list[np.ndarray]]:
+        """Yields batches of the rows at each of `ends`."""
+        source = pixel_rows(self.store, images, self.model.rule)
+        read = reader(source, images.hashes, view)
+        text = f"Frozen features of {len(positions):,} images ({' and '.join(ends)})"
+        dtypes: list[str] = []
+        # Reading ahead in a thread was no faster: views and engines use all cores as it is.
+        for start in progress.track(range(0, len(positions), BATCH), text, unit=BATCH):
             part = positions[start : start + BATCH]
-            padded = np.resize(part, BATCH)
-            names = [images.hashes[i] for i in padded]
-            batch = self.live(source[padded], names, view, via, boundary)[: len(part)]
-            dtype = dtype or _dtype(boundary, batch)
-            yield _rounded(batch, dtype)
+            x = read(np.resize(part, BATCH))
+            found = [rows[: len(part)] for rows in self.engine(ends, x).call(x)]
+            dtypes = dtypes or [_dtype(end, rows) for end, rows in zip(ends, found, strict=True)]
+            yield [_rounded(rows, dtype) for rows, dtype in zip(found, dtypes, strict=True)]
 
 
 def _require_determinism(engine: engines.Engine, sample: np.ndarray, what: str) -> None:
     """Raises if anything random is alive in the frozen part: its rows must not be cached."""
-    off = engines.difference(engine.call(sample), engine.call(sample))
+    off = engines.differences(engine.call(sample), engine.call(sample))
     if off > SAME:
         raise AuditError(
             f"{what} is frozen but answers the same images differently ({off:.2g} apart): a "
             "random layer in it ignores inference mode. Remove it, or train from its stage."
         )
-
-
-@tf.function(autograph=False, reduce_retracing=True)
-def _look(rows, parameters):
-    return augment.apply(rows, parameters)
 
 
 def _dtype(boundary: str, sample: np.ndarray) -> str:

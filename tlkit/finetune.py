@@ -53,7 +53,7 @@ def fine_tune(
     plan = tuple(plan) if plan is not None else default_phases(model)
     for phase in plan:
         model.boundary_below(phase.unfreeze)  # an unknown stage is an error now, not in an hour
-        augment.policy(phase.augment)
+        augment.policy(phase.augment, phase.strength)
     run = Run.create(out, model, data, plan, seed)
     return Session(run, callbacks, store).finish()
 

@@ -149,17 +149,20 @@ class Classifier:
         below = len(self.stages) - len(self.stages_from(unfreeze))
         return self.stages[below - 1] if below else PIXELS
 
-    def segment(self, start: str, end: str) -> keras.Model:
-        """Returns the part of the network between two boundaries, sharing its variables.
+    def segment(self, start: str, *ends: str) -> keras.Model:
+        """Returns the part of the network between boundaries, sharing its variables.
 
         Args:
-            start, end: `pixels`, a stage name (the boundary after that stage) or `pooled`.
+            start, ends: `pixels`, a stage name (the boundary after that stage) or `pooled`. With
+                several ends the part has as many outputs.
         """
+        outputs = [self._tensor(end) for end in ends]
+        wanted = outputs[0] if len(outputs) == 1 else outputs
         if start == PIXELS:
             inputs = keras.Input(self.keras_model.input.shape[1:], name=PIXELS)
-            rest = keras.Model(self.backbone.net.input, self._tensor(end))
+            rest = keras.Model(self.backbone.net.input, wanted)
             return keras.Model(inputs, rest(self.backbone.preprocess(inputs)))
-        return keras.Model(self._tensor(start), self._tensor(end))
+        return keras.Model(self._tensor(start), wanted)
 
     def boundary_shape(self, boundary: str) -> tuple[int, ...]:
         """Returns the shape of one image's row at a boundary."""

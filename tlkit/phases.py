@@ -32,6 +32,7 @@ class Phase:
         loss: A key of `losses.LOSSES`.
         smoothing: Label smoothing for the softmax loss.
         augment: A key of `augment.POLICIES`.
+        strength: How far augmentation goes: 0 is not at all, 1 as the policy's numbers say.
         views: Distinct views of each image; epoch e sees view e mod `views`.
         batch_size: Images per step.
     """
@@ -50,6 +51,7 @@ class Phase:
     loss: str = "softmax"
     smoothing: float = 0.1
     augment: str = "photos"
+    strength: float = 1.0
     views: int = 4
     batch_size: int = 32
 

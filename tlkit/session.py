@@ -44,17 +44,21 @@ class Session:
 
     def finish(self) -> Run:
         """Trains what is left, calibrates, saves and returns the run."""
+        self.train()
+        labels = self.data.val.labels
+        self.model.temperature = calibration.fit_temperature(self.best_logits, labels)
+        self.run.complete(self.best_logits)
+        self.run.checkpoint.unlink(missing_ok=True)
+        return self.run
+
+    def train(self) -> None:
+        """Trains what is left; the model ends with the best weights, `best_logits` are theirs."""
         self.callbacks.on_train_begin()
         for number in range(self.first_phase, len(self.run.phases)):
             if self.run.stopped:
                 break
             self._phase(number)
         self.callbacks.on_train_end()
-        labels = self.data.val.labels
-        self.model.temperature = calibration.fit_temperature(self.best_logits, labels)
-        self.run.complete(self.best_logits)
-        self.run.checkpoint.unlink(missing_ok=True)
-        return self.run
 
     def _phase(self, number: int):
         phase = self.run.phases[number]
@@ -141,7 +145,7 @@ class Session:
 
     def _rows(self, phase: Phase, trainee) -> tuple[features.Rows, features.Rows]:
         """Returns training and validation rows at the phase's boundary."""
-        policy = augment.policy(phase.augment)
+        policy = augment.policy(phase.augment, phase.strength)
         numbers = range(view_count(phase))
         views = [features.View(policy, self.run.seed, number) for number in numbers]
         if policy == augment.POLICIES["none"]:
@@ -153,17 +157,17 @@ class Session:
         self.run.say(self.frozen.note(self.data.train, boundary, len(views)))
         return train, validation
 
-    def _below(self, phase, boundary) -> str:
-        """The boundary a later phase will cache: worth computing first and starting from."""
+    def _below(self, phase, boundary) -> str | None:
+        """The boundary a later phase will cache: its rows come out of the same pass."""
         if boundary != POOLED:
-            return PIXELS
+            return None
         later = self.run.phases[self.run.phases.index(phase) + 1 :]
         views = view_count(phase)
-        wanted = [p for p in later if (p.augment, view_count(p)) == (phase.augment, views)]
+        look = (phase.augment, phase.strength, views)
+        wanted = [p for p in later if (p.augment, p.strength, view_count(p)) == look]
         boundaries = {self.model.boundary_below(p.unfreeze) for p in wanted} - {POOLED, PIXELS}
         boundaries = {b for b in boundaries if self.frozen.fits(self.data.train, b, views)}
-        order = [PIXELS, *self.model.stages]
-        return max(boundaries, key=order.index, default=PIXELS)
+        return max(boundaries, key=self.model.stages.index, default=None)
 
     def _remember(self, variables, only_known: bool = False):
         for variable in variables:

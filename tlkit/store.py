@@ -69,12 +69,16 @@ class Store:
         Args:
             compute: Takes positions in `hashes`, yields batches of their rows in that order.
         """
-        absent = self.missing(kind, hashes)
-        if len(absent):
-            self._fill(kind, [hashes[i] for i in absent], compute(absent))
+        self.fill(kind, hashes, compute)
         return self._gather(kind, hashes)
 
-    def _fill(self, kind, names, batches):
+    def fill(self, kind: str, hashes: Sequence[str], compute: Compute) -> None:
+        """Computes and keeps the rows of `hashes` that are not yet stored."""
+        absent = self.missing(kind, hashes)
+        if len(absent):
+            self._keep_all(kind, [hashes[i] for i in absent], compute(absent))
+
+    def _keep_all(self, kind, names, batches):
         waiting: list[np.ndarray] = []
         done = 0
         for batch in batches:

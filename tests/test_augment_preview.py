@@ -1,0 +1,66 @@
+"""The contact sheet shows the views that training would see, and the docs show every row."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from tlkit import augment, augment_preview, files, warps
+from tlkit.commands.augment import augment as command
+from tlkit.errors import TlkitError
+
+DOCS = Path(__file__).parent.parent / "docs"
+IMAGES = np.random.default_rng(0).integers(0, 256, (3, 20, 20, 3)).astype(np.uint8)
+HASHES = [files.content_hash(image.tobytes()) for image in IMAGES]
+
+
+def test_a_sheet_holds_the_originals_and_the_views_of_training():
+    cells = augment_preview.sheet(IMAGES, HASHES, augment.policy("photos"), 2, seed=5)
+    assert cells.shape == (3, 3, 20, 20, 3) and cells.dtype == np.uint8
+    np.testing.assert_array_equal(cells[:, 0], IMAGES)
+    view = augment.look(IMAGES, HASHES, augment.policy("photos"), 5, 1)
+    np.testing.assert_array_equal(cells[:, 2], np.rint(view))
+    paper = np.asarray(augment_preview.picture(cells))
+    gap = augment_preview.GAP
+    np.testing.assert_array_equal(paper[gap : gap + 20, gap : gap + 20], IMAGES[0])
+
+
+def test_a_sheet_shows_mixing():
+    cells = augment_preview.sheet(IMAGES, HASHES, augment.policy("cutmix"), 4)
+    plain = augment_preview.sheet(IMAGES, HASHES, augment.policy("photos"), 4)
+    assert (cells != plain).any()
+
+
+def test_the_command_writes_a_captioned_picture(photos, tmp_path):
+    out = tmp_path / "sheet.png"
+    options = ["--policy", "xray", "--views", "2", "--images", "3", "--size", "24"]
+    done = CliRunner().invoke(command, [str(photos), *options, "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    assert "3 images in 2 views of xray at strength 1" in done.output
+    with Image.open(out) as sheet:
+        assert sheet.size[0] == 6 + 3 * 30 and sheet.size[1] > 6 + 3 * 30
+    chosen = augment_preview.choose(photos, 3)
+    assert len({path.parent for path in chosen}) == 3  # spread over the classes
+
+
+def test_the_caption_says_policy_strength_and_assumption():
+    text = " ".join(augment_preview.caption("textures", 0.5, 300))
+    assert "textures, strength 0.5" in text and augment.POLICIES["textures"].assumes in text
+    assert max(map(len, augment_preview.caption("textures", 0.5, 300))) <= 50
+
+
+def test_a_folder_without_images_is_named(tmp_path):
+    with pytest.raises(TlkitError, match="No images in"):
+        augment_preview.choose(tmp_path, 3)
+
+
+def test_every_policy_operation_and_fill_has_its_picture():
+    names = [f"policy_{name}" for name in augment.POLICIES if name != "guide"]
+    names += [*augment.OPERATIONS, *(f"fill_{name}" for name in warps.FILLS)]
+    names += ["mirror", "upside_down", "quarter_turns"]
+    page = (DOCS / "augmentation.md").read_text()
+    for name in names:
+        assert f"(augment/{name}.jpg)" in page, "run docs/augment_pictures.py"
+        assert (DOCS / "augment" / f"{name}.jpg").stat().st_size < 40_000
