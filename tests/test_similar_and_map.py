@@ -1,0 +1,92 @@
+"""Neighbours are exact, the image itself comes first, and the map is the same every time."""
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from tests.conftest import tiny_backbone
+from tlkit import data_map, label_plots, similar
+from tlkit.errors import TlkitError
+from tlkit.model import Classifier
+from tlkit.store import Store
+
+TINY = "--backbone lenet-caffe --weights none --size 28".split()
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 50), st.integers(1, 60))
+def test_the_search_is_exact_in_any_block(seed, count, top):
+    rng = np.random.default_rng(seed)
+    known, asked = rng.normal(size=(count, 6)), rng.normal(size=(3, 6))
+    exact = (asked / np.linalg.norm(asked, axis=1)[:, None]) @ (
+        known / np.linalg.norm(known, axis=1)[:, None]
+    ).T
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(similar, "_BLOCK", 7)
+        rows, values = similar.nearest(known, asked, top)
+    assert rows.shape == (3, min(top, count))
+    np.testing.assert_allclose(values, -np.sort(-exact, axis=1)[:, :top], atol=1e-5)
+    np.testing.assert_allclose(np.take_along_axis(exact, rows, 1), values, atol=1e-5)
+
+
+def test_an_image_finds_itself_first(data):
+    model, store = Classifier(tiny_backbone(), data.class_names), Store()
+    rows = [0, 50, len(data.table) - 1]
+    paths = [data.table.path(row) for row in rows]
+    found = similar.similar(model, data, paths, top=4, store=store)
+    for row, line in zip(rows, found, strict=True):
+        assert line[0].row == row and line[0].similarity == pytest.approx(1, abs=1e-5)
+        assert line[0].file == data.table.name(row)
+        assert line[0].label == data.class_names[data.table.labels[row]]
+        assert [one.similarity for one in line] == sorted([o.similarity for o in line])[::-1]
+    as_bytes = similar.similar(model, data, paths[1].read_bytes(), top=4, store=store)
+    assert [one.row for one in as_bytes[0]] == [one.row for one in found[1]]
+    with pytest.raises(TlkitError, match="one neighbour or more"):
+        similar.similar(model, data, paths[0], top=0, store=store)
+    with pytest.raises(TlkitError, match=r"Cannot read the query .*none\.png"):
+        similar.similar(model, data, "none.png", store=store)
+
+
+def test_the_command_prints_and_draws(photos, tmp_path):
+    from tlkit.commands.similar import similar as command
+
+    query = sorted((photos / "red").iterdir())[0]
+    run = CliRunner().invoke(command, [str(query), str(photos), *TINY, "--top", "3",
+                                       "--out", str(tmp_path / "sheet.png")])  # fmt: skip
+    assert run.exit_code == 0, run.output
+    first = run.stdout.splitlines()[0].split()
+    assert first == ["1.0000", "red", f"red/{query.name}"]
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.width > 4 * 160
+    run = CliRunner().invoke(command, [str(query), str(photos), *TINY, "--json"])
+    found = json.loads(run.stdout)
+    assert found[0]["row"] == 80 and len(found) == 5
+
+
+def test_the_map_keeps_groups_together_and_repeats():
+    rng = np.random.default_rng(0)
+    labels = np.arange(90) % 3
+    features = rng.normal(size=(3, 80))[labels] * 3 + rng.normal(size=(90, 80))
+    one, two = (data_map.data_map(features, seed=4) for _ in range(2))
+    np.testing.assert_array_equal(one.points, two.points)
+    distance = np.linalg.norm(one.points[:, None] - one.points[None], axis=2)
+    np.fill_diagonal(distance, np.inf)
+    assert (labels[distance.argmin(1)] == labels).mean() > 0.95
+    assert one.note == "" and len(one.rows) == 90
+    figure = label_plots.data_map(one.points, labels, ("a", "b$", "c"), labels == 1)
+    assert len(figure.axes[0].collections) == 4
+
+
+def test_a_large_map_says_what_it_shows(monkeypatch):
+    monkeypatch.setattr(data_map, "MOST", 40)
+    features = np.random.default_rng(0).normal(size=(100, 8))
+    found = data_map.data_map(features, keep=np.array([3, 97]))
+    assert len(found.rows) == 40 and {3, 97} <= set(found.rows.tolist())
+    assert found.note == "40 of 100 images, drawn at random beside 2 marked ones"
+    with pytest.raises(TlkitError, match="at least 5"):
+        data_map.data_map(features[:4])
