@@ -313,7 +313,7 @@ def test_tail_from_cache_equals_training_the_whole_network(data, tmp_path):
     from tlkit.features import Frozen, View
     from tlkit.store import Store
 
-    rows = Frozen(one, Store()).training_rows(data.train, "stage1", [View()], "pixels")
+    rows = Frozen(one, Store()).training_rows(data.train, "stage1", [View()])
     list(trainee.epoch(rows, (0, 0), 0))
     training.set_trainable(two, phase)
     two.keras_model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))

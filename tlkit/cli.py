@@ -16,7 +16,10 @@ COMMANDS = {
     "check": "check",
     "labels": "labels",
     "augment": "augment",
+    "advise": "advise",
+    "lr-find": "lr_find",
     "finetune": "finetune",
+    "search": "search",
     "evaluate": "judge",
     "report": "judge",
     "export": "serve",
@@ -59,10 +62,11 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="tlkit")
 def main():
-    """Transfer learning for image folders: check, fine-tune, judge, export, predict.
+    """Transfer learning for image folders: check, advise, fine-tune, judge, export, predict.
 
     \b
     tlkit check photos/
+    tlkit advise photos/
     tlkit finetune photos/ --backbone mobilenet_v2 --out runs/photos
     tlkit export runs/photos saved_models/photos
     tlkit predict saved_models/photos a.jpg b.png

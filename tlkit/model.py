@@ -208,6 +208,24 @@ class Classifier:
 
         return fine_tune(self, data, phases, **options)
 
+    def search(self, data: "Data", **options: Any):
+        """Searches for better settings within a time; see `tlkit.search.search`.
+
+        The classifier itself is not trained: the best one found is in the result.
+        """
+        from tlkit.search import search
+
+        return search(self, data, **options)
+
+    def update_classes(self, **changes: Any) -> "Classifier":
+        """Returns a classifier with classes renamed, merged, dropped or added.
+
+        Rows of the head that stay are bit-equal; see `tlkit.classes.update_classes`.
+        """
+        from tlkit.classes import update_classes
+
+        return update_classes(self, **changes)
+
     def export(self, folder: str | Path) -> Path:
         """Writes a SavedModel that takes image bytes; see `tlkit.export.export`."""
         from tlkit.export import export

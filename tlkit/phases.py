@@ -35,6 +35,18 @@ class Phase:
         strength: How far augmentation goes: 0 is not at all, 1 as the policy's numbers say.
         views: Distinct views of each image; epoch e sees view e mod `views`.
         batch_size: Images per step.
+        schedule_options: Settings of the schedule by name, such as {"every": 3, "factor": 0.1}.
+        l2: Factor on the sum of squares of the kernels in the loss, for all or by stage name
+            (`head` for the head): the gradient is 2 x l2 x kernel.
+        l2_sp: The same on the distance from the values the phase started with, below the head.
+        clip: Largest norm of all gradients together; 0 for no limit.
+        accumulate: Batches whose gradients make one step.
+        average: Decay of the moving average of the weights that is judged and kept; 0 for none.
+        class_weight: `none`, or `balanced` for the loss of rare classes to count more.
+        sampling: `natural`, or `balanced` for each class to be drawn equally often.
+        gamma: How much the focal loss plays down what is easy.
+        arithmetic: `float32`, or `bfloat16` for the products of the open stages: quicker where
+            the CPU can, with gradients a few percent off.
     """
 
     name: str
@@ -54,6 +66,16 @@ class Phase:
     strength: float = 1.0
     views: int = 4
     batch_size: int = 32
+    schedule_options: dict[str, float] = dataclasses.field(default_factory=dict)
+    l2: float | dict[str, float] = 0.0
+    l2_sp: float = 0.0
+    clip: float = 0.0
+    accumulate: int = 1
+    average: float = 0.0
+    class_weight: str = "none"
+    sampling: str = "natural"
+    gamma: float = 2.0
+    arithmetic: str = "float32"
 
     def __post_init__(self):
         if self.schedule not in SCHEDULES:

@@ -1,10 +1,12 @@
 """`tlkit finetune`: the main job."""
 
+import ast
 import dataclasses
 
 import click
 
 from tlkit.commands.options import data_options, load, quietly
+from tlkit.errors import TlkitError, unknown
 
 
 @click.command()
@@ -27,7 +29,15 @@ from tlkit.commands.options import data_options, load, quietly
 @click.option("--strength", type=float, help="Of augmentation: 0 is nothing, 1 as stated.")
 @click.option("--views", type=int, help="Distinct augmented views of each image.")
 @click.option("--batch-size", type=int, help="Images per step.")
+@click.option(
+    "--set",
+    "fields",
+    multiple=True,
+    metavar="[PHASE.]FIELD=VALUE",
+    help="Any other field of a phase, such as optimizer=sgd or head.epochs=5; can be repeated.",
+)
 @click.option("--engine", default="constants", show_default=True, help="What runs the frozen part.")
+@click.option("--plan", metavar="FILE", help="Follow a recipe file, such as advised.py.")
 @click.option("--resume", metavar="RUN", help="Continue an interrupted run and ignore the rest.")
 @data_options
 @quietly
@@ -37,8 +47,8 @@ def finetune(photos, **options):
 
     if options["resume"]:
         run = resume(options["resume"])
-    elif not photos:
-        raise click.UsageError("Say which images to train on, or --resume RUN.")
+    elif not photos and not options["plan"]:
+        raise click.UsageError("Say which images to train on, or --plan FILE, or --resume RUN.")
     else:
         run = _train(photos, options)
     if run.require_data().test is not None and len(run.require_data().test):
@@ -48,30 +58,30 @@ def finetune(photos, **options):
 
 
 def _train(photos, options):
-    from tlkit.model import Classifier, default_size
-    from tlkit.pixels import PixelRule
+    from tlkit import recipe_files
     from tlkit.store import Store
 
-    weights = options["weights"]
-    data = load(photos, options)
-    size = options["size"] or default_size(options["backbone"])
-    model = Classifier(
-        options["backbone"],
-        data.class_names,
-        weights=None if weights == "none" else weights,
-        size=PixelRule(size, options["resize"], options["channels"]),
-        head=options["head"],
-        replace_from=options["replace_from"],
-        seed=options["seed"],
-    )
+    recipe = recipe_files.read(options["plan"]) if options["plan"] else _recipe(options)
+    source = photos or recipe["source"]
+    data = load(source, {**options, **recipe["data"], "seed": recipe["seed"]})
+    model = recipe_files.classifier(recipe, data.class_names)
+    plan = recipe_files.plan(recipe) or _plan(model, options)
+    plan = [_changed(phase, options["fields"]) for phase in plan]
     store = Store.default(options["engine"])
-    plan = _plan(model, options)
-    return model.fine_tune(data, plan, out=options["out"], seed=options["seed"], store=store)
+    return model.fine_tune(data, plan, out=options["out"], seed=recipe["seed"], store=store)
+
+
+def _recipe(options):
+    """Returns what the options say of the model, in the words of a recipe file."""
+    names = ("backbone", "size", "resize", "channels", "replace_from", "seed")
+    weights = None if options["weights"] == "none" else options["weights"]
+    chosen = {name: options[name] for name in names}
+    head = {"kind": options["head"]}
+    return {"source": None, "data": {}, **chosen, "weights": weights, "head": head, "phases": None}
 
 
 def _plan(model, options):
     """The default phases with what the options change."""
-
     from tlkit.finetune import default_phases
 
     names = ("augment", "strength", "views", "batch_size")
@@ -86,3 +96,26 @@ def _plan(model, options):
     if options["head_epochs"]:
         phases[0] = dataclasses.replace(phases[0], epochs=options["head_epochs"])
     return phases
+
+
+def _changed(phase, fields):
+    """Returns the phase with every `[PHASE.]FIELD=VALUE` that is meant for it."""
+    known = {field.name for field in dataclasses.fields(phase)}
+    for text in fields:
+        name, equals, value = text.partition("=")
+        whose, _, field = name.rpartition(".")
+        if not equals:
+            raise TlkitError(f"--set {text}: write it as FIELD=VALUE.")
+        if field not in known:
+            raise unknown("field of a phase", field, known)
+        if whose in ("", phase.name):
+            phase = dataclasses.replace(phase, **{field: _value(value)})
+    return phase
+
+
+def _value(text: str):
+    """Reads a number or a dict; anything else is the text itself."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text

@@ -1,5 +1,6 @@
 """`tlkit search`: look for better settings than the default, within a time."""
 
+import os
 import sys
 import time
 from typing import Any
@@ -65,6 +66,8 @@ def _model(options: dict[str, Any], data):
 
     names = ("backbone", "size", "resize", "seed")
     weights = None if options["weights"] == "none" else options["weights"]
+    if weights and os.path.exists(weights):
+        weights = os.path.abspath(weights)  # the recipe may be run from elsewhere
     origin = {"weights": weights, **{name: options[name] for name in names}}
     return recipe_files.classifier(origin, data.class_names), origin
 

@@ -1,0 +1,120 @@
+"""The chief of a search on many machines. Imports keras-tuner: only `scale_out.lead` needs it."""
+
+import _thread
+import threading
+import time
+from typing import Any
+
+import keras_tuner
+
+from tlkit import oracles, scale_out
+from tlkit.hunt import Hunt
+from tlkit.oracles import OBJECTIVE, Past, Proposal
+from tlkit.progress import say
+from tlkit.study import Trial
+
+ABANDONED = 10  # silences without any worker: the chief goes on alone
+RETRIES = 2  # times a lost trial is given out again
+
+
+class Patient(keras_tuner.Oracle):
+    """An oracle that takes trials back from workers it has not heard of for a while.
+
+    `populate_space`, `create_trial`, `get_trial` and `end_trial` are what keras-tuner's servicer
+    calls; `ongoing_trials` and `tuner_ids` are what its loop looks at. A test guards all of them.
+
+    Args:
+        hunt: The search whose trials are handed out.
+    """
+
+    def __init__(self, hunt: Hunt):
+        super().__init__(
+            objective=keras_tuner.Objective(OBJECTIVE, "min"),
+            hyperparameters=oracles.hyper(hunt.space),
+            max_retries_per_trial=RETRIES,
+            max_consecutive_failed_trials=10**9,
+        )
+        self.hunt = hunt
+        self.heard: dict[str, float] = {}  # trial or worker -> when it was last heard of
+        self.over = threading.Event()
+        self.abandoned = False
+        self.verbose = 0
+        _remember(hunt, self)
+
+    def populate_space(self, trial_id):
+        tried = _next(self.hunt, self)
+        if tried is not None:
+            values = {name: oracles.key(value) for name, value in tried.settings.items()}
+            return {"status": "RUNNING", "values": values}
+        return {"status": "IDLE" if self.ongoing_trials else "STOPPED"}
+
+    @keras_tuner.synchronized
+    def create_trial(self, tuner_id):
+        self.expire()
+        trial = super().create_trial(tuner_id)
+        self.heard[tuner_id] = self.heard[trial.trial_id] = time.monotonic()
+        return trial
+
+    def get_trial(self, trial_id):
+        self.heard[trial_id] = time.monotonic()
+        return super().get_trial(trial_id)
+
+    @keras_tuner.synchronized
+    def expire(self):
+        """Takes trials back from workers that have gone silent, and forgets these workers."""
+        now = time.monotonic()
+        for worker, trial in list(self.ongoing_trials.items()):
+            if now - self.heard.get(trial.trial_id, now) > scale_out.SILENCE:
+                say(f"{worker} has gone silent: trial {trial.trial_id} is given out again.")
+                trial.status = "INVALID"
+                self.end_trial(trial)
+                _note_lost(self.hunt, trial)
+                self.tuner_ids.discard(worker)
+        for worker in list(self.tuner_ids - self.ongoing_trials.keys()):
+            if now - self.heard.get(worker, now) > scale_out.SILENCE:
+                self.tuner_ids.discard(worker)
+
+    def look_around(self):
+        """Looks for silent workers all the time: perhaps none is left that would ask."""
+        began = time.monotonic()
+        while not self.over.wait(min(scale_out.SILENCE / 4, 5.0)):
+            self.expire()
+            last = max([began, *self.heard.values()])
+            if time.monotonic() - last > ABANDONED * scale_out.SILENCE:
+                self.abandoned = True
+                _thread.interrupt_main()
+                return
+
+
+def _next(hunt: Hunt, oracle) -> Proposal | None:
+    """Returns what to try next, as if the trials that are out had failed: none is tried twice."""
+    hunt.study.refresh()
+    enough = hunt.options.trials is not None and len(oracle.trials) >= hunt.options.trials
+    if enough or hunt.left_to_search() <= 0:
+        return None
+    past = []
+    for number in sorted(map(int, oracle.trials)):
+        values = oracle.trials[f"{number:04d}"].hyperparameters.values
+        known = hunt.study.trials.get(number)
+        score = hunt.score(known) if known else None
+        past.append(Past(oracles.settings(hunt.space, values), score))
+    return oracles.propose(hunt.options.algorithm, hunt.space, past, hunt.options.seed)
+
+
+def _remember(hunt: Hunt, oracle) -> None:
+    """Gives a chief that was started again the trials of its first life."""
+    trial = keras_tuner.engine.trial
+    for done in hunt.study.finished:
+        name = f"{done.number:04d}"
+        oracle.trials[name] = trial.Trial(
+            oracles.hyper(hunt.space, done.settings), name, "COMPLETED"
+        )
+        oracle.trials[name].score = done.score if done.score is not None else 1e9
+
+
+def _note_lost(hunt: Hunt, trial: Any) -> None:
+    """Writes down a trial that killed worker after worker, so that it is not tried for ever."""
+    if trial.status == "FAILED":
+        settings = oracles.settings(hunt.space, trial.hyperparameters.values)
+        lost = Trial(int(trial.trial_id), settings, status="failed", message="every worker died")
+        hunt.study.add(lost)
