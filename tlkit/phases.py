@@ -1,15 +1,13 @@
 """Fine-tuning as data: a phase says what trains, how fast and for how long."""
 
 import dataclasses
-import math
+from collections.abc import Sequence
 
+from tlkit import schedules
 from tlkit.errors import TlkitError, unknown
 
-SCHEDULES = {
-    "constant": lambda done: 1.0,
-    "cosine": lambda done: 0.5 * (1 + math.cos(math.pi * done)),
-    "linear": lambda done: 1.0 - done,
-}
+SAMPLINGS = ("natural", "balanced")
+CLASS_WEIGHTS = ("none", "balanced")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +21,7 @@ class Phase:
         epochs: Most epochs; early stopping may end it sooner.
         rate: Learning rate of the head and of the last stage.
         decay: Factor on the rate for each stage further down.
-        schedule: A key of `SCHEDULES`, over the phase's steps after the warm-up.
+        schedule: A key of `schedules.SCHEDULES`.
         warmup: Share of the steps in which the rate rises linearly from near zero.
         patience: Epochs without a better validation loss before the phase ends.
         batch_norm: `frozen` keeps statistics and affine as they are, `train` trains both.
@@ -78,14 +76,26 @@ class Phase:
     arithmetic: str = "float32"
 
     def __post_init__(self):
-        if self.schedule not in SCHEDULES:
-            raise unknown("schedule", self.schedule, SCHEDULES)
-        if self.batch_norm not in ("frozen", "train"):
-            raise unknown("batch_norm", self.batch_norm, ("frozen", "train"))
-        if min(self.epochs, self.views, self.batch_size, self.patience) < 1:
+        schedules.check(self.schedule, self.schedule_options)
+        for field, known in _CHOICES.items():
+            if getattr(self, field) not in known:
+                raise unknown(field, getattr(self, field), known)
+        if min(self.epochs, self.views, self.batch_size, self.patience, self.accumulate) < 1:
             raise TlkitError(f"Phase {self.name!r}: every count must be at least 1: {self}")
         if not 0 <= self.smoothing < 1 or (self.loss == "hinge" and self.smoothing):
             raise TlkitError(f"Phase {self.name!r}: smoothing {self.smoothing} with {self.loss}")
+        if not 0 <= self.average < 1 or min(self.clip, self.l2_sp, self.gamma) < 0:
+            raise TlkitError(f"Phase {self.name!r}: average, clip, l2_sp or gamma: {self}")
+        if self.arithmetic == "bfloat16" and self.batch_norm == "train":
+            raise TlkitError(f"Phase {self.name!r}: bfloat16 is for frozen normalization only.")
+
+
+_CHOICES = {
+    "batch_norm": ("frozen", "train"),
+    "sampling": SAMPLINGS,
+    "class_weight": CLASS_WEIGHTS,
+    "arithmetic": ("float32", "bfloat16"),
+}
 
 
 def view_count(phase: Phase) -> int:
@@ -93,12 +103,18 @@ def view_count(phase: Phase) -> int:
     return min(phase.views, phase.epochs)
 
 
-def rate_at(phase: Phase, step: int, steps: int) -> float:
-    """Returns the learning rate of step 0 <= `step` < `steps`, before the stages' factors."""
+def rate_at(phase: Phase, step: int, steps: int, losses: Sequence[float] = ()) -> float:
+    """Returns the learning rate of step 0 <= `step` < `steps`, before the stages' factors.
+
+    Args:
+        losses: Validation losses of the phase's finished epochs.
+    """
     warm = round(phase.warmup * steps)
     if step < warm:
         return phase.rate * (step + 1) / (warm + 1)
-    return phase.rate * SCHEDULES[phase.schedule]((step - warm) / max(steps - warm, 1))
+    epoch = step * phase.epochs / steps
+    place = schedules.Place(step - warm, steps - warm, epoch, tuple(losses))
+    return phase.rate * schedules.factor(phase.schedule, phase.schedule_options, place)
 
 
 def head_then_upper(stages: tuple[str, ...], upper: str | None = None) -> tuple[Phase, ...]:
