@@ -201,8 +201,8 @@ def test_a_phase_that_gets_worse_does_not_win(data, tmp_path):
 def test_nan_ends_the_run_with_the_last_good_model(data, tmp_path, monkeypatch):
     real = training.Trainee.epoch
 
-    def poisoned(self, rows, seed, epoch):
-        for step in real(self, rows, seed, epoch):
+    def poisoned(self, rows, seed, epoch, past=()):
+        for step in real(self, rows, seed, epoch, past):
             if self.phase.name == "tail" and epoch == 1:
                 self.variables[0].assign(self.variables[0] * np.nan)
                 step["loss"] = float("nan")

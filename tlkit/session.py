@@ -74,7 +74,9 @@ class Session:
             if self._should_stop(phase):  # also where the interrupted run had just decided to
                 break
             row, logits = self._epoch(number, epoch, trainee, train, validation)
-            if self._judge(row, logits):
+            with trainee.judged():
+                sound = self._judge(row, logits)
+            if sound:
                 self._save(number, epoch + 1, trainee)
         audit.check(trained=not self.run.stopped)
         self._put_back()
@@ -90,6 +92,7 @@ class Session:
             return 0
         checkpoint.assign(trainee.moving, self.arrays["moving"])
         checkpoint.assign(trainee.optimizer.variables, self.arrays["optimizer"])
+        checkpoint.assign(trainee.memory, self.arrays.get("memory", []))
         return self.first_epoch
 
     def _epoch(
@@ -100,14 +103,17 @@ class Session:
         began = time.perf_counter()
         loss = right = 0.0
         steps = -(-len(train) // trainee.phase.batch_size)
-        ticks = trainee.epoch(train, (self.run.seed, number), epoch)
+        before = sum(record["epochs"] for record in self.run.records)
+        past = [row["val_loss"] for row in self.run.history[before:]]
+        ticks = trainee.epoch(train, (self.run.seed, number), epoch, past)
         title = f"{trainee.phase.name}, epoch {epoch + 1} of {trainee.phase.epochs}"
         step: dict[str, float] = {}
         for i, step in enumerate(progress.track(ticks, title, steps, trainee.phase.batch_size)):
             loss += step["loss"] * step["count"]
             right += step["right"]
             self.callbacks.on_train_batch_end(i, {"loss": step["loss"]})
-        logits = trainee.logits(validation)
+        with trainee.judged():
+            logits = trainee.logits(validation)
         row = {
             "epoch": done,
             "phase": trainee.phase.name,
@@ -198,6 +204,7 @@ class Session:
         if trainee is not None:
             groups["moving"] = checkpoint.values(trainee.moving)
             groups["optimizer"] = checkpoint.values(trainee.optimizer.variables)
+            groups["memory"] = checkpoint.values(trainee.memory)
         checkpoint.write(self.run.checkpoint, facts, groups)
 
     def _restore(self):

@@ -5,6 +5,8 @@ from (seed, phase, epoch), rates from the step, and everything else that can cha
 `Trainee.moving`. Losses, optimizers and callbacks are Keras's own.
 """
 
+import contextlib
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,7 +14,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tlkit import folded, losses, optimizers
+from tlkit import folded, losses, optimizers, regularisers, sampling
+from tlkit.averaging import Average
+from tlkit.errors import TlkitError
 from tlkit.features import Rows
 from tlkit.model import POOLED, Classifier
 from tlkit.phases import Phase, rate_at, view_count
@@ -45,11 +49,18 @@ class Trainee:
         self.parts = [model.classify]
         if self.boundary != POOLED:
             self.parts.insert(0, model.segment(self.boundary, POOLED))
-        live = phase.batch_norm == "train"
-        self._run = [part if live else folded.fold(part) for part in self.parts[:-1]]
+        self._run = [_runner(part, phase) for part in self.parts[:-1]]
         self._loss = losses.get(phase.loss)
+        self._pulls = regularisers.pulls(self.groups, phase.l2, phase.l2_sp)
+        self.average = Average(self.variables, phase.average) if phase.average else None
+        self._sums = [tf.Variable(tf.zeros_like(v.value)) for v in self._summed]
         self._step = tf.function(self._train_step, autograph=False, reduce_retracing=True)
         self._infer = tf.function(self._logits, autograph=False, reduce_retracing=True)
+
+    @property
+    def _summed(self) -> list[keras.Variable]:
+        """The variables whose gradients are summed over several batches."""
+        return self.variables if self.phase.accumulate > 1 else []
 
     @property
     def moving(self) -> list[keras.Variable]:
@@ -65,18 +76,53 @@ class Trainee:
             free |= {id(v) for part in self.parts for v in part.weights}
         return [v for v in self.model.keras_model.weights if id(v) not in free]
 
-    def epoch(self, rows: Rows, seed: tuple[int, int], epoch: int) -> Iterator[dict[str, float]]:
-        """Trains one epoch, yielding loss and number of images right after each step."""
-        order = np.random.default_rng([*seed, epoch]).permutation(len(rows))
-        size = self.phase.batch_size
-        steps = -(-len(rows) // size)
-        view = epoch % view_count(self.phase)
-        parts = [order[step * size : (step + 1) * size] for step in range(steps)]
+    @property
+    def memory(self) -> list[tf.Variable]:
+        """What a resumed phase needs besides `moving` and the optimizer: origins and averages."""
+        origins = [pull.origin for pull in self._pulls if pull.origin is not None]
+        return [*origins, *(self.average.values if self.average else [])]
+
+    def judged(self):
+        """Returns a context in which the weights are those to be judged and kept."""
+        return self.average.in_place() if self.average else contextlib.nullcontext()
+
+    def epoch(
+        self, rows: Rows, seed: tuple[int, int], epoch: int, past: Sequence[float] = ()
+    ) -> Iterator[dict[str, float]]:
+        """Trains one epoch, yielding loss and number of images right after each batch.
+
+        Args:
+            past: Validation losses of the phase's finished epochs, for schedules that look back.
+        """
+        phase = self.phase
+        order = sampling.order(rows.labels, phase.sampling, (*seed, epoch))
+        parts = [order[i : i + phase.batch_size] for i in range(0, len(order), phase.batch_size)]
+        view = epoch % view_count(phase)
+        truth = rows.labels.__getitem__
+        if rows.targets is not None:
+            truth = functools.partial(rows.targets, view=view)
+        weigh = self._weigher(rows)
+        updates = -(-len(parts) // phase.accumulate)
         batches = _ahead(lambda part: rows.batch(part, view), parts)
-        for step, (part, x) in enumerate(zip(parts, batches, strict=True)):
-            rate = rate_at(self.phase, epoch * steps + step, self.phase.epochs * steps)
-            loss, right = self._step(x, rows.labels[part], tf.constant(rate, tf.float32))
+        for number, (part, x) in enumerate(zip(parts, batches, strict=True)):
+            update = number // phase.accumulate
+            step = epoch * updates + update
+            rate = rate_at(phase, step, phase.epochs * updates, past)
+            group = parts[update * phase.accumulate : (update + 1) * phase.accumulate]
+            last = part is group[-1]
+            share = tf.constant(len(part) / sum(map(len, group)), tf.float32)
+            target = truth(part)
+            loss, right = self._step(
+                x, target, tf.constant(rate, tf.float32), weigh(target), share, last
+            )
             yield {"loss": float(loss), "right": int(right), "count": len(part), "rate": rate}
+
+    def _weigher(self, rows: Rows) -> Callable[[np.ndarray], np.ndarray | None]:
+        """Returns what gives a batch's weights from its labels or soft targets."""
+        if self.phase.class_weight == "none":
+            return lambda target: None
+        weights = sampling.class_weights(rows.labels, len(self.model.class_names))
+        return lambda target: target @ weights if target.ndim == 2 else weights[target]
 
     def logits(self, rows: Rows, batch: int = 256) -> np.ndarray:
         """Returns the logits of every row in inference mode, float32 [n, classes]."""
@@ -90,16 +136,54 @@ class Trainee:
             x = run(x, training=training and self.phase.batch_norm == "train")
         return self.parts[-1](x, training=training)
 
-    def _train_step(self, x, labels, rate):
+    def _train_step(self, x, truth, rate, weights, share, last):
+        """Takes one batch; `last` says whether the sum of gradients is applied with it.
+
+        Args:
+            weights: What each image counts, or None for all the same.
+            share: Part of the images of this update that the batch holds.
+        """
         with tf.GradientTape() as tape:
             logits = self._logits(x, training=True)
-            loss = tf.reduce_mean(self._loss(labels, logits, self.phase.smoothing))
+            each = self._loss(truth, logits, self.phase.smoothing, self.phase.gamma)
+            loss = tf.reduce_mean(each if weights is None else each * weights)
             total = loss + sum(extra for part in self.parts for extra in part.losses)
+            total += sum(pull() for pull in self._pulls)
         gradients = tape.gradient(total, [variable.value for variable in self.variables])
+        if self._sums:
+            gradients = self._gathered(gradients, share)
+        if last:
+            self._update(gradients, rate)
+        named = tf.argmax(truth, -1) if len(truth.shape) == 2 else tf.cast(truth, tf.int64)
+        hit = tf.equal(tf.argmax(logits, -1), named)
+        return loss, tf.reduce_sum(tf.cast(hit, tf.int32))
+
+    def _gathered(self, gradients, share):
+        """Adds the batch's gradients, by its share of the update's images, to the sums."""
+        for total, gradient in zip(self._sums, gradients, strict=True):
+            total.assign_add(share * gradient)
+        return [tf.identity(total) for total in self._sums]
+
+    def _update(self, gradients, rate):
+        for total in self._sums:
+            total.assign(tf.zeros_like(total))
+        if self.phase.clip:
+            gradients, _ = tf.clip_by_global_norm(gradients, self.phase.clip)
+        step = tf.identity(self.optimizer.iterations.value)
         self.optimizer.learning_rate.assign(rate)
         self.optimizer.apply(gradients, self.variables)
-        hit = tf.equal(tf.argmax(logits, -1), tf.cast(labels, tf.int64))
-        return loss, tf.reduce_sum(tf.cast(hit, tf.int32))
+        if self.average:
+            self.average.update(step)
+
+
+def _runner(part: keras.Model, phase: Phase) -> Callable:
+    """Returns what runs a part of the network in training."""
+    if phase.batch_norm == "train":
+        return part
+    half = phase.arithmetic == "bfloat16"
+    if half and (why := folded.obstacle(part)):
+        raise TlkitError(f"Phase {phase.name!r} cannot multiply in bfloat16: {why}.")
+    return folded.fold(part, bfloat16=half)
 
 
 def set_trainable(model: Classifier, phase: Phase) -> dict[str, list[keras.Variable]]:
