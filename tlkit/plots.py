@@ -314,3 +314,19 @@ def _short(name: str, limit: int = 20) -> str:
 def _long(names: Sequence[str]) -> bool:
     """Whether names side by side under the matrix would run into each other."""
     return len(names) > 20 or max(map(len, names)) > 6
+
+
+@matplotlib.rc_context(STYLE)
+def range_test(rates: Any, losses: Any, smooth: Any, suggestion: float | None) -> Figure:
+    """Draws the loss against the learning rate, and the suggested rate if there is one."""
+    figure, axes = _canvas(6.4, 3.6)
+    axes.plot(rates, losses, color=GRAY, linewidth=0.8, label="each step")
+    axes.plot(rates, smooth, color=BLUE, linewidth=1.8, label="smoothed")
+    top = float(np.nanmax(smooth[: int(np.nanargmin(smooth)) + 1]))
+    axes.set(xscale="log", xlabel="learning rate", ylabel="training loss (nats)")
+    axes.set_ylim(0, 1.4 * top)
+    if suggestion is not None:
+        label = f"steepest fall: {suggestion:.2g}"
+        axes.axvline(suggestion, color=ORANGE, linestyle="--", linewidth=1.2, label=label)
+    _legend(axes, loc="upper left")
+    return figure

@@ -117,6 +117,12 @@ class Trainee:
             )
             yield {"loss": float(loss), "right": int(right), "count": len(part), "rate": rate}
 
+    def step(self, x, truth, rate: float) -> float:
+        """Takes one step at `rate` on a batch of rows and returns its loss."""
+        one = tf.constant(1.0)
+        loss, _ = self._step(x, truth, tf.constant(rate, tf.float32), None, one, True)
+        return float(loss)
+
     def _weigher(self, rows: Rows) -> Callable[[np.ndarray], np.ndarray | None]:
         """Returns what gives a batch's weights from its labels or soft targets."""
         if self.phase.class_weight == "none":

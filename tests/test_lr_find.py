@@ -1,0 +1,77 @@
+"""The range test finds a known rate, and leaves everything as it was."""
+
+import random
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from tests.conftest import tiny_backbone
+from tlkit import lr_find, weights
+from tlkit.cli import main
+from tlkit.errors import AuditError, TlkitError
+from tlkit.lr_find import RangeTest
+from tlkit.model import Classifier
+from tlkit.phases import Phase
+
+TAIL = Phase("tail", unfreeze="stage3", augment="flip", batch_size=16)
+
+
+def climb_of(losses):
+    return RangeTest(np.geomspace(1e-6, 1, len(losses)), np.array(losses), TAIL)
+
+
+def test_the_steepest_fall_is_suggested():
+    places = np.linspace(0, 1, 200)
+    fall = 2 - 1.5 / (1 + np.exp(-40 * (places - 0.5)))  # steepest at a rate of 1e-3
+    rise = np.where(places > 0.8, 20 * (places - 0.8), 0)
+    found = climb_of(fall + rise)
+    assert 5e-4 < found.suggestion < 5e-3  # smoothing comes a little late
+    assert 1e-3 < found.limit < 1e-1
+    assert "falls fastest" in str(found)
+
+
+def test_a_flat_curve_suggests_nothing():
+    assert climb_of(np.full(50, 1.1)).suggestion is None
+    assert "suggests no rate" in str(climb_of(np.linspace(1, 3, 50)))
+
+
+def test_everything_is_as_it_was(data):
+    model = Classifier(tiny_backbone(), data.class_names)
+    before = weights.fingerprint(model.variables), [v.trainable for v in model.variables]
+    states = random.getstate(), np.random.get_state()[1].tolist()
+    found = lr_find.lr_find(model, data, TAIL, steps=40, highest=10.0)
+    assert before == (
+        weights.fingerprint(model.variables), [v.trainable for v in model.variables]
+    )  # fmt: skip
+    assert states == (random.getstate(), np.random.get_state()[1].tolist())
+    assert len(found.losses) <= 40 and np.isfinite(found.losses).all()
+    again = lr_find.lr_find(model, data, TAIL, steps=40, highest=10.0)
+    assert found.losses[0] == pytest.approx(again.losses[0], rel=0.5)
+
+
+def test_a_change_of_the_model_is_noticed(data, monkeypatch):
+    model = Classifier(tiny_backbone(), data.class_names)
+    monkeypatch.setattr(lr_find.Classifier, "load", lambda folder: model)
+    with pytest.raises(AuditError, match="changed the model"):
+        lr_find.lr_find(model, data, TAIL, steps=10)
+
+
+def test_the_climb_ends_where_the_loss_explodes(data):
+    model = Classifier(tiny_backbone(), data.class_names)
+    phase = Phase("tail", unfreeze="stage3", optimizer="sgd", augment="none", batch_size=16)
+    found = lr_find.lr_find(model, data, phase, steps=60, lowest=1e-3, highest=1e6)
+    assert len(found.rates) == len(found.losses) < 60
+
+
+def test_no_climb_is_an_error(data):
+    with pytest.raises(TlkitError, match="No climb"):
+        lr_find.lr_find(Classifier(tiny_backbone(), data.class_names), data, lowest=1.0)
+
+
+def test_the_command_draws_and_says_what_next(photos, tmp_path):
+    options = ["--backbone", "lenet-5", "--weights", "none", "--steps", "12"]
+    out = tmp_path / "curve.png"
+    done = CliRunner().invoke(main, ["lr-find", str(photos), *options, "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    assert "Range test of phase" in done.output and out.stat().st_size > 5000
