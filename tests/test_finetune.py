@@ -218,8 +218,8 @@ def test_nan_ends_the_run_with_the_last_good_model(data, tmp_path, monkeypatch):
 def test_the_auditor_stops_a_run_whose_frozen_part_moves(data, tmp_path, monkeypatch):
     real = training.Trainee.epoch
 
-    def leaking(self, rows, seed, epoch):
-        yield from real(self, rows, seed, epoch)
+    def leaking(self, rows, seed, epoch, past=()):
+        yield from real(self, rows, seed, epoch, past)
         norm = self.model.backbone.net.get_layer("norm1")
         norm.moving_mean.assign(norm.moving_mean * 1.001)
 
@@ -229,9 +229,7 @@ def test_the_auditor_stops_a_run_whose_frozen_part_moves(data, tmp_path, monkeyp
 
 
 def test_the_auditor_stops_a_run_in_which_nothing_trains(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        training.Trainee, "_train_step", lambda self, x, y, rate: (keras.ops.zeros(()), 0)
-    )
+    monkeypatch.setattr(training.Trainee, "_train_step", lambda self, *_: (keras.ops.zeros(()), 0))
     with pytest.raises(AuditError, match=r"stage2, stage3, head"):
         finetune.fine_tune(new_model(data), data, (TAIL,), out=tmp_path / "run")
 

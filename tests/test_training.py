@@ -72,7 +72,10 @@ def test_gathered_batches_equal_one_large_batch(batches):
 
 
 def test_l2_is_that_of_keras():
-    kernel, bias = keras.Variable(RANDOM.normal(size=(3, 2)).astype("f4")), keras.Variable([1.0, 2.0])
+    kernel, bias = (
+        keras.Variable(RANDOM.normal(size=(3, 2)).astype("f4")),
+        keras.Variable([1.0, 2.0]),
+    )
     (pull,) = regularisers.pulls({"head": [kernel, bias]}, 0.3, 0.0)
     theirs = keras.regularizers.L2(0.3)
     with tf.GradientTape(persistent=True) as tape:
