@@ -38,7 +38,8 @@ def train(job: Job, clock: Clock) -> Callable[[list[str]], list[str]]:
         model = tlkit.Classifier(backbone, data.class_names, size=rule, head=head, seed=job.seed)
         plan = phases(job, rate)
         out = f"{job.scratch}/run-{number}"
-        runs.append(tlkit.fine_tune(model, data, plan, out=out, seed=job.seed))
+        store = tlkit.Store.default(job.options.get("engine", "constants"))
+        runs.append(tlkit.fine_tune(model, data, plan, out=out, seed=job.seed, store=store))
         clock.mark(f"trial {number}")
     best = max(runs, key=lambda run: max(row["val_accuracy"] for row in run.history))
     clock.notes["views"] = max(min(phase.views, phase.epochs) for phase in plan)
@@ -60,4 +61,5 @@ def _phase(job: Job, name: str, unfreeze: str | None, epochs: int, rate: float) 
     if job.options.get("defaults"):
         return Phase(name, unfreeze, **fixed)
     views = epochs if job.options["views"] == "epochs" else int(job.options["views"])
+    fixed["arithmetic"] = job.options.get("arithmetic", "float32")
     return Phase(name, unfreeze, views=views, batch_size=job.work.batch_size, **fixed, **PLAIN)

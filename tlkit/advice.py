@@ -1,0 +1,271 @@
+"""Measured advice before training: which backbone, how deep, how long, and how sure that is.
+
+One pass of each backbone gives the features of all its stages. Probes on them say where the images
+stand in the lectures' 2x2 table, which backbone suits them, and what plan follows.
+"""
+
+import dataclasses
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tlkit import (
+    advice_rules,
+    candidates,
+    costs,
+    features,
+    files,
+    image_kind,
+    learning_curve,
+    recipe_files,
+)
+from tlkit.advice_rules import Facts, Plan
+from tlkit.candidates import Candidate
+from tlkit.data import Data
+from tlkit.errors import TlkitError, unknown
+from tlkit.image_kind import Kind
+from tlkit.model import Classifier
+from tlkit.phases import view_count
+from tlkit.policies import POLICIES
+from tlkit.progress import say
+from tlkit.store import Store
+
+_START = 5.0  # seconds a phase takes to build and trace what it trains, whatever the data
+LIMIT = 2000  # training images looked at: the interval is then about two points, which is enough
+QUICK = 1000
+RECIPE, PAGE, NUMBERS = "advised.py", "advice.html", "advice.json"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Advice:
+    """What was measured and what follows. `print` shows all of it; `write` keeps it.
+
+    Attributes:
+        candidates: Measured backbones, the best probe first.
+        facts: What the plan follows from, for the first of them.
+        plan: The phases and why.
+        accuracy: Expected accuracy of the plan, and its 95 % range, 0..1.
+        minutes: Expected minutes on this machine, and a range.
+        kind: What the pictures seem to be.
+        seen: Training images that were looked at.
+        recipe: What `recipe_files.write` takes, with a reason for its lines in `recipe_notes`.
+        notes: What else the user should know.
+    """
+
+    candidates: tuple[Candidate, ...]
+    facts: Facts
+    plan: Plan
+    accuracy: tuple[float, float, float]
+    minutes: tuple[float, float, float]
+    kind: Kind
+    seen: int
+    recipe: Mapping[str, Any]
+    recipe_notes: Mapping[str, str]
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        from tlkit import advice_text
+
+        return advice_text.text(self)
+
+    def write(self, folder: str | os.PathLike[str]) -> Path:
+        """Writes `advised.py`, `advice.html` and `advice.json`; returns the recipe's path."""
+        from tlkit import advice_page, advice_text
+
+        folder = Path(folder)
+        title = f"Advised: {self.candidates[0].name}, {self.plan.name}."
+        recipe_files.write(folder / RECIPE, self.recipe, self.recipe_notes, title)
+        files.write_json(folder / NUMBERS, advice_text.numbers(self))
+        files.write_text(folder / PAGE, advice_page.render(self))
+        return folder / RECIPE
+
+
+def advise(
+    data: Data,
+    backbones: Sequence[str] = ("mobilenet_v2",),
+    *,
+    weights: Mapping[str, str | None] | None = None,
+    size: int | None = None,
+    minutes: float = 10.0,
+    policy: str | None = None,
+    store: Store | None = None,
+) -> Advice:
+    """Measures `backbones` on the training images of `data` and returns a plan with reasons.
+
+    Nothing is trained but linear probes, and neither validation nor test images are looked at.
+
+    Args:
+        backbones: Names as `Classifier` takes them.
+        weights: A weights file (or None for random values) by backbone; ImageNet's by default.
+        size: Pixels along one side; each backbone's own by default.
+        minutes: No further backbone is begun after this.
+        policy: Augmentation to use instead of the one suggested.
+        store: Where pixels and features are kept; a second call is answered from there.
+
+    Raises:
+        TlkitError: No backbone, an unknown one, or too few images to probe.
+    """
+    weights = {name: "imagenet" for name in backbones} | dict(weights or {})
+    _check(backbones, weights, policy)
+    store = store or Store.default()
+    looked = candidates.sample(data, LIMIT)
+    found, model, top = _measured(data, looked, weights, size, (60 * minutes, store))
+    left = [f"{n} was left out: {minutes:g} minutes are over" for n in backbones if n not in found]
+    order = candidates.ranked(list(found.values()))
+    made = _advice(data, model, order, looked, _kind(model, looked, store), policy)
+    recipe, notes = _recipe(data, made, weights[order[0].name])
+    told = (*_more_images(top, looked, len(data.train)), *left)
+    return dataclasses.replace(made, recipe=recipe, recipe_notes=notes, notes=told)
+
+
+def quick_advice(
+    model: Classifier, data: Data, store: Store | None = None, *, policy: str | None = None
+) -> Plan:
+    """Returns the plan `fine_tune` should follow for `model` and `data`, and says why.
+
+    It is the default unless what is measured on at most 1,000 training images speaks clearly
+    against it; with too few images to measure anything it is the default.
+
+    Args:
+        policy: Augmentation to use instead of the one suggested.
+    """
+    from tlkit import advice_text
+
+    store = store or Store.default()
+    if not _pretrained(model):
+        say("Advice: train from scratch. The weights are random: there is nothing to keep.")
+        return advice_rules.default(model.stages, False, policy)
+    try:
+        looked = candidates.sample(data, QUICK)
+    except TlkitError as error:
+        say(f"Advice: the default plan. {error}")
+        return advice_rules.default(model.stages, True, policy)
+    found, _ = candidates.candidate(model, looked, store, every=False)
+    facts = _facts(data, model, found, _kind(model, looked, store), policy)
+    plan = advice_rules.plan(facts)
+    for line in advice_text.brief(facts, plan):
+        say(line)
+    return plan
+
+
+def _more_images(features, looked, total: int) -> list[str]:
+    """Says what more images would bring, where all were looked at and there are enough to say."""
+    if len(looked.images) < total:
+        return []  # the curve would speak of twice the sample, not of twice the images
+    try:
+        curve = learning_curve.learning_curve(features, looked.images.labels, looked.clusters)
+    except TlkitError:
+        return []
+    return curve.summary().splitlines()
+
+
+def _measured(data, looked, weights, size, limits):
+    """Returns candidates by name, the model of the best, and its features where a head looks."""
+    seconds, store = limits
+    ends = time.monotonic() + seconds
+    found: dict[str, Candidate] = {}
+    kept: tuple[Any, Any] = (None, None)  # one model is held, not all
+    for name, file in weights.items():
+        if found and time.monotonic() > ends:
+            break
+        model = Classifier(name, data.class_names, weights=file, size=size)
+        one, seen = candidates.candidate(model, looked, store)
+        found[name] = dataclasses.replace(one, name=name)
+        if candidates.ranked(list(found.values()))[0].name == name:
+            kept = model, list(seen.stages.values())[-1]
+    return found, *kept
+
+
+def _check(backbones, weights, policy) -> None:
+    if not backbones:
+        raise TlkitError("Name at least one backbone; `tlkit backbones` lists them.")
+    if policy is not None and policy not in POLICIES:
+        raise unknown("augmentation policy", policy, POLICIES)
+    for name in weights.keys() - set(backbones):
+        raise unknown("backbone with weights", name, backbones)
+
+
+def _advice(data, model, order, looked, kind, policy) -> Advice:
+    facts = _facts(data, model, order[0], kind, policy)
+    plan = advice_rules.plan(facts)
+    expected = advice_rules.accuracy_range(facts, plan.depth)
+    minutes = _minutes(data, model, plan, order[0].cost.rate)
+    seen = len(looked.images)
+    return Advice(order, facts, plan, expected, minutes, kind, seen, {}, {})
+
+
+def _facts(data, model, found: Candidate, kind: Kind, policy) -> Facts:
+    far = found.domain
+    chosen, reason = kind.policy, f"the pictures look like {kind.name}: {kind.reason}"
+    if policy is not None:
+        chosen, reason = policy, "as you said"
+    return Facts(
+        images=len(data.train),
+        classes=len(data.class_names),
+        domain=far.word,
+        gain=far.gain if far.sure else 0.0,
+        distance=far.distance,
+        accuracy=found.top.linear.value,
+        probed=len(found.top.correct),
+        tested=len(data.test) or len(data.val),
+        stages=model.stages,
+        best_stage=far.best_stage,
+        policy=chosen,
+        policy_reason=reason,
+        pretrained=_pretrained(model),
+    )
+
+
+def _pretrained(model: Classifier) -> bool:
+    return not model.backbone.weights.startswith("random")
+
+
+def _kind(model, looked, store) -> Kind:
+    pixels = features.pixel_rows(store, looked.images, model.rule)
+    return image_kind.guess(pixels)
+
+
+def _minutes(data, model, plan: Plan, rate: float) -> tuple[float, float, float]:
+    """Returns minutes the plan takes, and a range: early stopping may end it after a third.
+
+    A frozen pass runs at the measured rate; training on what lies above the boundary costs three
+    passes of that part (forward, and backward for values and weights), at half the speed.
+    """
+    shares = costs.shares(model.backbone)
+    trained, judged, passes = len(data.train), len(data.val), 0.0
+    least = 0.0
+    for phase in plan.phases:
+        names = model.stages_from(phase.unfreeze) if phase.unfreeze else ()
+        above = sum(shares[name] for name in names)
+        frozen = (view_count(phase) * trained + judged) * (1 - above)
+        epochs = phase.epochs * (3 * 2 * trained + judged) * above
+        passes += frozen + epochs
+        least += frozen + epochs / 3
+    start = _START * len(plan.phases)
+    slow = (start + passes / rate) / 60
+    fast = (start + least / rate) / 60
+    return float(np.sqrt(slow * fast)), fast / 1.5, slow * 1.5
+
+
+def _recipe(data: Data, made: Advice, weights) -> tuple[dict[str, Any], dict[str, str]]:
+    first, options = made.candidates[0], data.manifest["options"]
+    kept = ("test", "val_share", "test_share", "max_bad", "data_dir")
+    given = {name: options[name] for name in kept if options[name] is not None}
+    recipe = {
+        "source": options["source"],
+        "data": given | {"seed": data.manifest["seed"]},
+        "backbone": first.name,
+        "weights": None if weights is None else os.fspath(weights),
+        "size": first.size,
+        "phases": made.plan.phases,
+    }
+    notes = {
+        "backbone": f"linear probe {first.top.linear} on {made.seen:,} training images",
+        "size": "what its features were measured at",
+        **made.plan.notes,
+    }
+    return recipe, notes
