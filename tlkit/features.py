@@ -27,14 +27,18 @@ HALF_ERROR = 1e-3  # largest root-mean-square rounding error, relative to the fe
 
 def pixel_rows(store: Store, images, rule: pixels.PixelRule) -> np.ndarray:
     """Returns uint8 [n, size, size, channels] of `images`, each file decoded once for ever."""
-    kind = files.combined_hash("pixels", 2, dataclasses.astuple(rule))
 
     def compute(positions):
         batches = _decoded(images, rule, positions)
         count = -(-len(positions) // BATCH)
         return progress.track(batches, f"Decoding {len(positions):,} images", count, BATCH)
 
-    return store.rows(kind, images.hashes, compute)
+    return store.rows(pixel_kind(rule), images.hashes, compute)
+
+
+def pixel_kind(rule: pixels.PixelRule) -> str:
+    """Returns what the store keeps pixels under; the number is that of the decoding's version."""
+    return files.combined_hash("pixels", 2, dataclasses.astuple(rule))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,9 +90,10 @@ class Frozen:
         if below is not None:
             self._fill_both(images, below, boundary, view)
         compute = functools.partial(self._compute, images, boundary, view)
-        return self.store.rows(self._kind(images, boundary, view), images.hashes, compute)
+        return self.store.rows(self.kind(images, boundary, view), images.hashes, compute)
 
-    def _kind(self, images, boundary, view) -> str:
+    def kind(self, images, boundary: str, view: View) -> str:
+        """Returns what the store keeps these rows under."""
         return files.combined_hash(
             "features",
             self.fingerprint(boundary),
@@ -99,7 +104,7 @@ class Frozen:
 
     def _fill_both(self, images, below, above, view) -> None:
         """Computes rows of two boundaries in one pass, where the same rows of both are missing."""
-        lower, upper = (self._kind(images, end, view) for end in (below, above))
+        lower, upper = (self.kind(images, end, view) for end in (below, above))
         absent = self.store.missing(lower, images.hashes)
         if not np.array_equal(absent, self.store.missing(upper, images.hashes)):
             return

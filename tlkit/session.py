@@ -39,6 +39,7 @@ class Session:
         self.first_phase, self.first_epoch = 0, 0
         self.arrays: dict[str, list[np.ndarray]] = {}
         self.audit_state: dict | None = None
+        self.clocks = [callback for callback in callbacks if hasattr(callback, "due")]
         self.callbacks = training.callback_list(callbacks, self.model.keras_model)
         self._restore()
 
@@ -56,6 +57,9 @@ class Session:
         self.callbacks.on_train_begin()
         for number in range(self.first_phase, len(self.run.phases)):
             if self.run.stopped:
+                break
+            if any(clock.due() for clock in self.clocks):
+                self.run.say(f"The time is up: {self.run.phases[number].name} is left out.")
                 break
             self._phase(number)
         self.callbacks.on_train_end()

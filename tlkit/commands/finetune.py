@@ -38,6 +38,9 @@ from tlkit.errors import TlkitError, unknown
 )
 @click.option("--engine", default="constants", show_default=True, help="What runs the frozen part.")
 @click.option("--plan", metavar="FILE", help="Follow a recipe file, such as advised.py.")
+@click.option("--estimate", is_flag=True, help="Say what it would cost, and train nothing.")
+@click.option("--max-minutes", type=float, help="End in this time, with what is best by then.")
+@click.option("--max-memory", type=float, metavar="GB", help="Map features from disk above this.")
 @click.option("--resume", metavar="RUN", help="Continue an interrupted run and ignore the rest.")
 @data_options
 @quietly
@@ -51,6 +54,8 @@ def finetune(photos, **options):
         raise click.UsageError("Say which images to train on, or --plan FILE, or --resume RUN.")
     else:
         run = _train(photos, options)
+    if run is None:
+        return
     if run.require_data().test is not None and len(run.require_data().test):
         click.echo(f"\nTest images: {run.evaluate()}")
     click.echo(f"\nReport: {run.report()}")
@@ -58,7 +63,7 @@ def finetune(photos, **options):
 
 
 def _train(photos, options):
-    from tlkit import recipe_files
+    from tlkit import planner, recipe_files
     from tlkit.store import Store
 
     recipe = recipe_files.read(options["plan"]) if options["plan"] else _recipe(options)
@@ -68,7 +73,31 @@ def _train(photos, options):
     plan = recipe_files.plan(recipe) or _plan(model, options)
     plan = [_changed(phase, options["fields"]) for phase in plan]
     store = Store.default(options["engine"])
-    return model.fine_tune(data, plan, out=options["out"], seed=recipe["seed"], store=store)
+    plan, cost, clocks = _budget(model, data, plan, store, options)
+    if options["estimate"]:
+        return None
+    out, seed = options["out"], recipe["seed"]
+    run = model.fine_tune(data, plan, out=out, seed=seed, store=store, callbacks=clocks)
+    if cost:
+        run.say(planner.compare(cost, run))
+    return run
+
+
+def _budget(model, data, plan, store, options):
+    """Returns the plan within the budget, its cost (None for a short job), and a deadline."""
+    from tlkit import planner
+
+    minutes, memory = options["max_minutes"], options["max_memory"]
+    clocks = [planner.Deadline(60 * minutes)] if minutes else []
+    if not (options["estimate"] or minutes or memory or planner.worth(data, plan)):
+        return plan, None, clocks
+    cost = planner.estimate(model, data, plan, store=store)
+    click.echo(cost)
+    fitted, lines = planner.fit_budget(plan, cost, minutes)
+    lines += planner.fit_memory(cost, store, memory * 1e9) if memory else []
+    for line in lines:
+        click.echo(line)
+    return fitted, cost if fitted == tuple(plan) else None, clocks
 
 
 def _recipe(options):

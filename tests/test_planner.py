@@ -1,0 +1,108 @@
+"""Estimates count right, leave the model alone, and budgets are kept."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from tests.conftest import tiny_backbone
+from tlkit import finetune, planner, weights
+from tlkit.errors import AuditError, TlkitError
+from tlkit.model import Classifier
+from tlkit.phases import Phase
+from tlkit.planner import Estimate, PhaseCost
+from tlkit.store import Store
+
+HEAD = Phase("head", epochs=4, views=2, augment="flip", batch_size=16, rate=0.01)
+TAIL = dataclasses.replace(HEAD, name="tail", unfreeze="stage3")
+COST = Estimate((PhaseCost("head", 40, 2, 1.0, 4, 10**6), PhaseCost("tail", 8, 2, 10.0, 4, 0)),
+                2e9, 4.0)  # fmt: skip
+
+
+@pytest.fixture
+def model(data):
+    return Classifier(tiny_backbone(), data.class_names)
+
+
+@pytest.mark.parametrize("norm", ["frozen", "train"])
+def test_the_model_ends_bit_equal(model, data, norm):
+    flags = [layer.trainable for layer in model.backbone.net.layers]
+    before = weights.fingerprint(model.variables), flags, model.extractor.live
+    plan = (HEAD, dataclasses.replace(TAIL, batch_norm=norm))
+    found = planner.estimate(model, data, plan, store=Store())
+    flags = [layer.trainable for layer in model.backbone.net.layers]
+    assert before == (weights.fingerprint(model.variables), flags, model.extractor.live)
+    assert found.seconds > 0 and found.memory > planner.resident()
+    assert [phase.epochs for phase in found.phases] == [4, 4]
+
+
+def test_a_model_that_is_not_put_back_is_noticed(model, data, monkeypatch):
+    monkeypatch.setattr(
+        planner._Timer, "estimate", lambda self: model.variables[0].assign_add(
+            np.ones(model.variables[0].shape))
+    )  # fmt: skip
+    with pytest.raises(AuditError, match="changed the model"):
+        planner.estimate(model, data, (HEAD,), store=Store())
+
+
+def test_cached_bytes_are_those_of_the_rows(model, data):
+    found = planner.estimate(model, data, (HEAD, TAIL), store=Store())
+    assert found.phases[0].cache == 2 * len(data.train) * 16 * 4
+    assert found.phases[1].cache == 2 * len(data.train) * 8 * 8 * 12 * 2  # float16 maps
+
+
+def test_rows_that_are_there_cost_nothing(model, data):
+    store = Store()
+    fresh = planner.estimate(model, data, (HEAD, TAIL), store=store)
+    assert fresh.phases[0].rows > 0
+    run = finetune.fine_tune(model, data, (HEAD, TAIL), store=store)
+    other = Classifier(tiny_backbone(), data.class_names)
+    known = planner.estimate(other, data, (HEAD, TAIL), store=store)
+    assert [phase.rows for phase in known.phases] == [0, 0]
+    assert "took" in planner.compare(fresh, run)
+
+
+def test_time_is_saved_on_views_first_then_on_epochs():
+    assert planner.fit_budget((HEAD, TAIL), COST, None) == ((HEAD, TAIL), [])
+    assert planner.fit_budget((HEAD, TAIL), COST, 2)[1] == []
+    plan, (line,) = planner.fit_budget((HEAD, TAIL), COST, 1.4)
+    assert [p.views for p in plan] == [1, 1] and [p.epochs for p in plan] == [4, 4]
+    assert line == "To end in 1.4 minutes: 1 views in place of 2."
+    plan, (line,) = planner.fit_budget((HEAD, TAIL), COST, 1)
+    assert [p.epochs for p in plan] == [2, 2] and "fewer epochs" in line
+    with pytest.raises(TlkitError, match=r"0.5 minutes are too few: .* take 0.7"):
+        planner.fit_budget((HEAD, TAIL), COST, 0.5)
+
+
+def test_memory_is_saved_by_mapping_rows():
+    store = Store()
+    assert planner.fit_memory(COST, store, 3e9) == []
+    large = dataclasses.replace(COST, memory=3e9)
+    store.memory = 10**9
+    cost = dataclasses.replace(large, phases=(PhaseCost("head", 1, 1, 1, 1, 2 * 10**9),))
+    (line,) = planner.fit_memory(cost, store, 2.5e9)
+    assert store.memory == 5 * 10**8 and "500 MB" in line
+    with pytest.raises(TlkitError, match="too little"):
+        planner.fit_memory(cost, store, 1e9)
+
+
+def test_after_the_deadline_no_epoch_begins(model, data, tmp_path):
+    clock = planner.Deadline(0.0)
+    run = finetune.fine_tune(model, data, (HEAD, TAIL), out=tmp_path / "run", callbacks=[clock])
+    assert run.history == [] and run.finished
+    clock = planner.Deadline(1e6)
+
+    class Late(planner.Deadline):
+        def on_epoch_end(self, epoch, logs=None):
+            self.end = 0.0
+            super().on_epoch_end(epoch, logs)
+
+    other = Classifier(tiny_backbone(), data.class_names)
+    late = finetune.fine_tune(other, data, (HEAD, TAIL), out=tmp_path / "l", callbacks=[Late(1e6)])
+    assert len(late.history) == 1 and len(late.records) == 1
+    assert "The time is up: tail is left out." in (tmp_path / "l" / "log.txt").read_text()
+
+
+def test_short_jobs_are_not_timed(data):
+    assert not planner.worth(data, (HEAD, TAIL))
+    assert planner.worth(data, (dataclasses.replace(TAIL, epochs=1000, views=1000),))

@@ -1,0 +1,349 @@
+"""What a plan will cost on this machine, from a few timed steps, before the plan is run.
+
+Decoding, the frozen part and a training step of each phase are timed on a handful of images; the
+rest is counting. The estimate is for all epochs: early stopping may end a phase sooner.
+"""
+
+import dataclasses
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from tlkit import augment, features, pixels, progress, training, weights
+from tlkit.data import Data
+from tlkit.errors import AuditError, TlkitError
+from tlkit.features import BATCH, Rows
+from tlkit.model import PIXELS, POOLED, Classifier
+from tlkit.phases import Phase, view_count
+from tlkit.store import Store
+
+SAMPLE = 32  # files decoded to time decoding
+PASSES = 3  # timed repeats; the least counts
+WORTH = 20_000  # images passed through the network from which timing a few steps pays
+DISK_RATE = 400e6  # bytes a second a checkpoint is written at
+LAYER_SAVE = 0.004  # seconds for each layer of a saved model, and for its graph to be traced
+OVERHEAD = 450e6  # bytes TensorFlow takes for graphs and buffers besides what is counted here
+
+
+@dataclasses.dataclass(frozen=True)
+class PhaseCost:
+    """What one phase takes, in seconds and bytes.
+
+    Attributes:
+        rows: Seconds for decoding and for the frozen part, of what is not in the cache.
+        start: Seconds for compiling.
+        epoch: Seconds for one epoch with its validation and checkpoint.
+        epochs: At most.
+        cache: Bytes of the rows it trains on; 0 if they are computed live.
+    """
+
+    name: str
+    rows: float
+    start: float
+    epoch: float
+    epochs: int
+    cache: int
+
+    @property
+    def seconds(self) -> float:
+        """All of the phase, if no epoch is left out."""
+        return self.rows + self.start + self.epoch * self.epochs
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """The cost of a plan. `print` shows it as a table.
+
+    Attributes:
+        phases: One entry for each phase.
+        memory: Most bytes of the process at any time.
+        saving: Seconds for writing the model before and after training.
+    """
+
+    phases: tuple[PhaseCost, ...]
+    memory: float
+    saving: float
+
+    @property
+    def seconds(self) -> float:
+        """All of it, if no epoch is left out."""
+        return sum(phase.seconds for phase in self.phases) + self.saving
+
+    @property
+    def cache(self) -> int:
+        """Bytes of all cached feature rows."""
+        return sum(phase.cache for phase in self.phases)
+
+    def __str__(self) -> str:
+        lines = [
+            f"Estimate: at most {_minutes(self.seconds)}, {self.memory / 1e9:.1f} GB of memory, "
+            f"{self.cache / 1e6:,.0f} MB of cached features"
+        ]
+        lines += [
+            f"  {phase.name:<12} features {phase.rows:5.1f} s, start {phase.start:4.1f} s, "
+            f"{phase.epochs} epochs of {phase.epoch:.2f} s at most"
+            for phase in self.phases
+        ]
+        return "\n".join(lines)
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} min"
+
+
+def worth(data: Data, plan: Sequence[Phase]) -> bool:
+    """Says whether the job is long enough for timing some steps of it."""
+    passes = sum(
+        len(data.train) * (view_count(phase) + (3 * phase.epochs if phase.unfreeze else 0))
+        for phase in plan
+    )
+    return passes >= WORTH
+
+
+def estimate(
+    model: Classifier, data: Data, plan: Sequence[Phase], *, store: Store | None = None
+) -> Estimate:
+    """Returns the cost of `plan`, by timing a few steps; the model ends bit-equal.
+
+    It takes some seconds itself. Rows already in the store cost nothing.
+
+    Args:
+        model: As it will be trained.
+        plan: The phases, all of them.
+
+    Raises:
+        AuditError: The model could not be put back.
+    """
+    before = weights.fingerprint(model.variables)
+    with progress.hushed():
+        found = _Timer(model, data, tuple(plan), store or Store.default()).estimate()
+    if weights.fingerprint(model.variables) != before:
+        raise AuditError("Timing some steps has changed the model it was to leave alone.")
+    return found
+
+
+class _Timer:
+    """Times the parts of a plan; each is measured once."""
+
+    def __init__(self, model: Classifier, data: Data, plan: tuple[Phase, ...], store: Store):
+        self.model, self.data, self.plan, self.store = model, data, plan, store
+        self.frozen = features.Frozen(model, store)
+        self.rng = np.random.default_rng(0)
+        self.decoded = False
+
+    def estimate(self) -> Estimate:
+        done: set[tuple] = set()
+        phases = tuple(self._phase(phase, done) for phase in self.plan)
+        layers = len(self.model.backbone.net.layers)
+        cached = max((phase.cache for phase in phases), default=0)
+        pixel_bytes = self.frozen.row_bytes(PIXELS) * (len(self.data.train) + len(self.data.val))
+        kept = min(cached, self.store.memory) + min(pixel_bytes, self.store.memory)
+        memory = resident() + OVERHEAD + kept + 4 * _bytes(self.model.variables)
+        return Estimate(phases, memory, 2 * LAYER_SAVE * layers)
+
+    def _phase(self, phase: Phase, done: set[tuple]) -> PhaseCost:
+        boundary = self.model.boundary_below(phase.unfreeze)
+        train, val = self.data.train, self.data.val
+        views = 1 if phase.augment == "none" else view_count(phase)
+        fits = boundary != PIXELS and self.frozen.fits(train, boundary, views)
+        decode = 0.0 if self.decoded else self._decode_seconds() * (len(train) + len(val))
+        self.decoded = True
+        forward, compiling = self._forward_seconds(boundary)
+        missing = self._missing(phase, boundary, views, done) if fits else 0
+        rows = decode + forward * missing
+        step, tracing = self._step_seconds(phase, boundary)
+        live = 0.0 if fits or boundary == PIXELS else forward
+        epoch = (step + live) * len(train) + (step / 3 + live) * len(val)
+        epoch += 3 * _bytes(self.model.variables) / DISK_RATE
+        cache = self.frozen.row_bytes(boundary) * views * len(train) if fits else 0
+        if fits and boundary != POOLED:
+            cache //= 2  # feature maps are kept in half precision where that does no harm
+        start = tracing + (compiling if missing else 0.0)
+        return PhaseCost(phase.name, rows, start, epoch, phase.epochs, cache)
+
+    def _missing(self, phase, boundary, views, done: set[tuple]) -> int:
+        """Returns how many rows are to be computed; a pass serves the phases that share it."""
+        look = (phase.augment, phase.strength, views)
+        if look in done and boundary != POOLED:
+            return 0  # came out of the head phase's pass
+        later = {self.model.boundary_below(p.unfreeze) for p in self.plan if p != phase}
+        if boundary == POOLED and later - {POOLED, PIXELS}:
+            done.add(look)
+        policy = augment.policy(phase.augment, phase.strength)
+        views_of = [features.View(policy, 0, number) for number in range(views)]
+        train = sum(self._absent(self.data.train, boundary, view) for view in views_of)
+        return train + self._absent(self.data.val, boundary, features.View())
+
+    def _absent(self, images, boundary, view) -> int:
+        kind = self.frozen.kind(images, boundary, view)
+        return len(self.store.missing(kind, images.hashes))
+
+    def _decode_seconds(self) -> float:
+        images = self.data.train
+        kind = features.pixel_kind(self.model.rule)
+        absent = self.store.missing(kind, images.hashes)
+        if not len(absent) or images.table.arrays is not None:
+            return 0.0
+        chosen = absent[np.linspace(0, len(absent) - 1, min(SAMPLE, len(absent))).astype(int)]
+        paths = [images.files[i] for i in chosen]
+        list(pixels.load_paths(paths[:1], self.model.rule))
+        began = time.perf_counter()
+        list(pixels.load_paths(paths, self.model.rule))
+        return (time.perf_counter() - began) / len(paths) * len(absent) / len(images)
+
+    def _forward_seconds(self, boundary) -> tuple[float, float]:
+        """Returns seconds for a row at `boundary`, and for compiling what makes it."""
+        if boundary == PIXELS:
+            return 0.0, 0.0
+        shape = (BATCH, *self.model.boundary_shape(PIXELS))
+        x = self.rng.uniform(0, 255, shape).astype(np.float32)
+        began = time.perf_counter()
+        call = self.frozen.engine((boundary,), x).call
+        call(x)
+        compiling = time.perf_counter() - began
+        return _least(lambda: call(x)) / BATCH, compiling
+
+    def _step_seconds(self, phase: Phase, boundary) -> tuple[float, float]:
+        """Returns seconds for a training row, and for tracing; puts all it changes back."""
+        model = self.model
+        size = min(phase.batch_size, len(self.data.train))
+        x = self.rng.normal(size=(size, *model.boundary_shape(boundary))).astype(np.float32)
+        labels = self.rng.integers(0, len(model.class_names), size)
+        kept = [variable.numpy().copy() for variable in model.variables]
+        flags = [layer.trainable for layer in model.backbone.net.layers]
+        live, slow = model.extractor.live, _momenta(model)
+        began = time.perf_counter()
+        trainee = training.Trainee(model, phase)
+        rows = Rows(lambda part, view: x[part], labels)
+        trainee.step(x, labels, 0.0)
+        trainee.logits(rows)
+        tracing = time.perf_counter() - began
+        seconds = _least(lambda: trainee.step(x, labels, 0.0)) / size
+        for variable, value in zip(model.variables, kept, strict=True):
+            variable.assign(value)
+        for layer, flag in zip(model.backbone.net.layers, flags, strict=True):
+            layer.trainable = flag
+        model.extractor.live = live
+        for layer, momentum in slow:
+            layer.momentum = momentum
+        return seconds, tracing
+
+
+def _least(job) -> float:
+    job()
+    seconds = []
+    for _ in range(PASSES):
+        began = time.perf_counter()
+        job()
+        seconds.append(time.perf_counter() - began)
+    return min(seconds)
+
+
+def _momenta(model) -> list[tuple[Any, float]]:
+    layers = [layer for name in model.stages for layer in model.stage_layers(name)]
+    return [(layer, layer.momentum) for layer in layers if hasattr(layer, "momentum")]
+
+
+def _bytes(variables) -> int:
+    return sum(int(np.prod(v.shape)) * 4 for v in variables)
+
+
+def resident() -> float:
+    """Returns the bytes of memory this process holds now; 0 where that cannot be told."""
+    status = Path("/proc/self/statm")
+    if not status.exists():
+        return 0.0
+    return int(status.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+class Deadline(keras.callbacks.Callback):
+    """Ends training after the epoch in which the time is up; no later phase trains.
+
+    Args:
+        seconds: From the making of the callback.
+    """
+
+    def __init__(self, seconds: float):
+        super().__init__()
+        self.end = time.monotonic() + seconds
+
+    def due(self) -> bool:
+        """Says whether the time is up; a session asks before each phase."""
+        return time.monotonic() >= self.end
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Stops where the next epoch would begin after the end."""
+        if self.due():
+            self.model.stop_training = True
+
+
+def fit_budget(
+    plan: Sequence[Phase], cost: Estimate, minutes: float | None
+) -> tuple[tuple[Phase, ...], list[str]]:
+    """Returns a plan that should end in time, and in words what was changed.
+
+    First fewer views, down to one, then fewer epochs, in the same share for all phases.
+
+    Args:
+        cost: Of `plan`.
+        minutes: For all of it; None changes nothing.
+
+    Raises:
+        TlkitError: Even one view and one epoch of each phase take longer.
+    """
+    if minutes is None or cost.seconds <= 60 * minutes:
+        return tuple(plan), []
+    limit, lines = 60.0 * minutes, []
+    views = max(view_count(phase) for phase in plan)
+    rows = sum(phase.rows for phase in cost.phases)
+    over = cost.seconds - limit
+    if views > 1:
+        fewer = max(1, int(views * (1 - over / max(rows, 1e-9))))
+        over -= rows * (1 - fewer / views)
+        plan = [dataclasses.replace(p, views=min(p.views, fewer)) for p in plan]
+        lines.append(f"{fewer} views in place of {views}")
+    epochs = sum(phase.epoch * phase.epochs for phase in cost.phases)
+    if over > 0:
+        share = 1 - over / max(epochs, 1e-9)
+        least = sum(phase.epoch for phase in cost.phases)
+        if share * epochs < least:
+            needed = cost.seconds - rows * (1 - 1 / views) - epochs + least
+            raise TlkitError(
+                f"{minutes:g} minutes are too few: one view and one epoch of each phase take "
+                f"{needed / 60:.1f}. Give more time, or fewer pixels with --size."
+            )
+        plan = [dataclasses.replace(p, epochs=max(1, int(p.epochs * share))) for p in plan]
+        told = ", ".join(f"{p.name} {p.epochs}" for p in plan)
+        lines.append(f"fewer epochs at most: {told}")
+    return tuple(plan), [f"To end in {minutes:g} minutes: {'; '.join(lines)}."]
+
+
+def fit_memory(cost: Estimate, store: Store, limit: float) -> list[str]:
+    """Makes `store` map rows from disk where they would not fit into `limit` bytes.
+
+    Raises:
+        TlkitError: The process needs more than that without any row.
+    """
+    spare = limit - (cost.memory - min(cost.cache, store.memory))
+    if spare < 0:
+        raise TlkitError(
+            f"{limit / 1e9:.1f} GB are too little: the network alone takes about "
+            f"{(limit - spare) / 1e9:.1f} GB. Take a smaller --size, --batch-size or backbone."
+        )
+    if cost.memory <= limit:
+        return []
+    store.memory = int(spare)
+    return [f"To stay within {limit / 1e9:.1f} GB, rows beyond {spare / 1e6:,.0f} MB are mapped."]
+
+
+def compare(cost: Estimate, run) -> str:
+    """Returns one line: what was estimated, for the epochs that were trained, and what it took."""
+    expected = cost.saving
+    for phase, record in zip(cost.phases, run.records, strict=False):
+        expected += phase.rows + phase.start + phase.epoch * record["epochs"]
+    return f"Estimated for these epochs {_minutes(expected)}, took {_minutes(run.seconds)}."
