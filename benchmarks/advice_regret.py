@@ -4,9 +4,9 @@
         --sizes 50,200,800 --seeds 3 --pixels 128 --out regret.json
 
 For each set, number of images, seed and network: the adviser's plan is trained, and the default,
-and every cell of the grid (head only, last stage, two stages, all, from scratch) with the same
-number of epochs at most; all are judged on the same test images. What is finished is in the JSON
-file and skipped when the command is repeated. Equal plans are trained once.
+and every cell of the grid (head only, last stage, two stages, all, from scratch) with as many
+epochs and as much patience as the advice has; all are judged on the same test images. What is
+finished is in the JSON file and skipped when the command is repeated. Equal plans are trained once.
 """
 
 import argparse
@@ -22,8 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-EPOCHS = 60  # of every cell, head phase included
-HEAD = 40
+EPOCHS = 52  # of every cell at least, head phase included: those of the default
 BOOTSTRAP = 2000
 
 
@@ -44,26 +43,26 @@ class Case:
         return f"{self.data}/{self.images}/{self.seed}/{self.backbone}/{self.pixels}"
 
 
-def grid(stages: tuple[str, ...], policy: str) -> dict:
-    """Returns the cells as phases, all with `EPOCHS` epochs at most."""
+def grid(stages: tuple[str, ...], policy: str, epochs: int) -> dict:
+    """Returns the cells as phases, all with `epochs` epochs at most and patience in proportion."""
     from tlkit import phases
 
     head = phases.head_then_upper(stages)[0]
 
+    def lasting(phase, count):
+        return dataclasses.replace(phase, epochs=count, patience=max(phase.patience, count // 5))
+
     def deeper(first):
         upper = phases.head_then_upper(stages, first)[1]
-        return (
-            dataclasses.replace(head, epochs=HEAD),
-            dataclasses.replace(upper, epochs=EPOCHS - HEAD),
-        )
+        return lasting(head, 2 * epochs // 3), lasting(upper, epochs - 2 * epochs // 3)
 
     cells = {
         "default": phases.head_then_upper(stages),
-        "head only": (dataclasses.replace(head, epochs=EPOCHS),),
+        "head only": (lasting(head, epochs),),
         "last stage": deeper(stages[-1]),
         "two stages": deeper(stages[-2]),
         "all": deeper("all"),
-        "scratch": (dataclasses.replace(phases.from_scratch()[0], epochs=EPOCHS),),
+        "scratch": (lasting(phases.from_scratch()[0], epochs),),
     }
     return {
         name: tuple(dataclasses.replace(phase, augment=policy) for phase in plan)
@@ -119,9 +118,9 @@ def measure(case: Case, results: dict, save, test_limit: int, cells: list[str]) 
             data, [case.backbone], weights={case.backbone: case.weights}, size=case.pixels
         )
         found["advice"] = _advice(advice) | {"seconds": time.perf_counter() - began}
-        all_cells = {"advised": advice.plan.phases} | grid(
-            advice.facts.stages, advice.plan.phases[0].augment
-        )
+        planned = advice.plan.phases
+        epochs = max(EPOCHS, sum(phase.epochs for phase in planned))
+        all_cells = {"advised": planned} | grid(advice.facts.stages, planned[0].augment, epochs)
         for name in wanted:
             key = json.dumps([dataclasses.asdict(p) for p in all_cells[name]], sort_keys=True)
             if key not in found["plans"]:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tlkit import checks, confident, doubts, probes, similar, sources
+from tlkit import checks, confident, doubts, neighbours, probes, sources
 from tlkit.features import Frozen, View
 from tlkit.folds import grouped_folds
 from tlkit.label_check import extractor
@@ -39,7 +39,7 @@ class Known:
 
 def known(folder: str, backbone: str, weights: str, size: int | None) -> Known:
     """Returns what all seeds share."""
-    images = similar.gather(folder)
+    images = neighbours.gather(folder)
     model = extractor(backbone, images.class_names, weights, size)
     features = Frozen(model, Store.default()).rows(images, POOLED, View())
     table = images.table
@@ -106,7 +106,7 @@ def copies(folder: str, count: int = COPIES, seed: int = 0) -> tuple[int, int]:
 
     A copy is reduced to 80 % and written again as JPEG of quality 80.
     """
-    table = similar.gather(folder).table
+    table = neighbours.gather(folder).table
     rng = np.random.default_rng(seed)
     rows = rng.choice(len(table), min(count, len(table)), replace=False)
     with tempfile.TemporaryDirectory() as place:

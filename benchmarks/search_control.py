@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tlkit import files, finalists, recipe_files, search, trials, workers
+from tlkit import files, finalists, recipe_files, searching, trials, workers
 from tlkit.data import load_images
 from tlkit.finalists import Finalist
 from tlkit.hunt import Hunt, Options
@@ -70,7 +70,7 @@ def _search(model, data, arguments, out: Path) -> Contest:
     notes: dict[str, Any] = {}
     for name, algorithm in (("search", arguments.algorithm), ("random search", "random")):
         began = time.perf_counter()
-        found = search.search(
+        found = searching.search(
             model, data, minutes=arguments.minutes, trials=arguments.trials, algorithm=algorithm,
             space=arguments.space, seed=arguments.seed + (name != "search"),
             out=out / name.replace(" ", "_"), repeats=arguments.repeats,

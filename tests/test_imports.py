@@ -14,25 +14,69 @@ PACKAGE = Path(tlkit.__file__).parent
 # Each module may import those on lines above it. Data flows the same way.
 LEVELS = (
     ("errors",),
-    ("files", "progress", "listing", "folds", "confident", "outliers", "data_map", "trials",
-     "logistic", "image_kind", "sampling", "averaging", "regularisers"),
-    ("table", "verdicts", "exif", "warps", "pixel_changes", "surgery", "losses", "optimizers",
-     "heads", "layers", "schedules", "study", "workers", "recipe_files"),
-    ("sources", "duplicates", "pixels", "preprocess", "imagenet_files", "calibration", "policies",
-     "contact_sheet"),
+    (
+        "files",
+        "progress",
+        "listing",
+        "folds",
+        "confident",
+        "outliers",
+        "data_map",
+        "trials",
+        "logistic",
+        "image_kind",
+        "sampling",
+        "averaging",
+        "regularisers",
+    ),
+    (
+        "table",
+        "verdicts",
+        "exif",
+        "warps",
+        "pixel_changes",
+        "surgery",
+        "losses",
+        "optimizers",
+        "heads",
+        "layers",
+        "schedules",
+        "study",
+        "workers",
+        "recipe_files",
+    ),
+    (
+        "sources",
+        "duplicates",
+        "pixels",
+        "preprocess",
+        "imagenet_files",
+        "calibration",
+        "policies",
+        "contact_sheet",
+    ),
     ("checks", "backbone_table", "resampling", "weight_files", "serving", "augment", "doubts"),
-    ("split", "metrics", "weights", "nets", "folded", "mixing", "learning_curve", "finalists",
-     "probes"),
+    (
+        "split",
+        "metrics",
+        "weights",
+        "nets",
+        "folded",
+        "mixing",
+        "learning_curve",
+        "finalists",
+        "probes",
+    ),
     ("data", "backbones", "plots", "engines", "views", "augment_preview", "domain", "costs"),
     ("model", "report", "phases", "label_plots"),
     ("store", "audit", "classes", "label_page", "space", "advice_rules"),
     ("features", "oracles", "search_plots"),
-    ("training", "checkpoint", "similar", "scale_out", "search_report", "stage_features"),
+    ("training", "checkpoint", "neighbours", "scale_out", "search_report", "stage_features"),
     ("run", "export", "candidates"),
     ("session", "summary", "winner", "advice_plots", "advice_text"),
     ("finetune", "planner", "advice_page"),
-    ("label_check", "hunt", "lr_find", "advice"),
-    ("chief", "search"),
+    ("label_check", "hunt", "range_test", "advice"),
+    ("chief", "searching"),
     ("demo",),
     ("commands",),
     ("cli",),
@@ -75,6 +119,11 @@ def test_light_imports_leave_tensorflow_alone(code):
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_no_public_name_is_a_module_too():
+    # Importing `tlkit.x` would put the module in the place of the function `tlkit.x`.
+    assert not set(tlkit.__all__) & set(LEVEL)
 
 
 def test_every_public_name_exists():

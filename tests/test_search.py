@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import tiny_backbone
-from tlkit import files, finalists, oracles, recipe_files, scale_out, search, trials
+from tlkit import files, finalists, oracles, recipe_files, scale_out, searching, trials
 from tlkit.data import load_images
 from tlkit.errors import TlkitError
 from tlkit.finalists import Finalist
@@ -72,7 +72,7 @@ def hunt(model, data, out, watch=silent, **options):
 def found(model, images, home, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TLKIT_HOME", str(home))
-        return search.search(
+        return searching.search(
             model, images, silent, minutes=None, trials=3, finalists=1, repeats=1, plan=PLAN,
             space=LINE, algorithm="random", out=tmp_path_factory.mktemp("searches"), images=40,
         )  # fmt: skip
@@ -230,7 +230,7 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(model, images, tmp_path
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        search.search(model, images, watch, trials=5, space=LINE, plan=PLAN, out=tmp_path)
+        searching.search(model, images, watch, trials=5, space=LINE, plan=PLAN, out=tmp_path)
     told = capsys.readouterr().err
     assert "2 trials are kept" in told and "same command" in told
     assert len(table(model, images, tmp_path, trials=2)) == 2
@@ -249,7 +249,7 @@ def test_the_time_is_kept(model, images, tmp_path, monkeypatch):
 def test_no_trial_at_its_end_is_an_error_with_the_reason(model, images, tmp_path, monkeypatch):
     monkeypatch.setattr(trials, "TRAIN", "tests.fake_trials:broken")
     with pytest.raises(TlkitError, match="a planted crash"):
-        search.search(model, images, silent, minutes=None, trials=2, out=tmp_path, plan=PLAN)
+        searching.search(model, images, silent, minutes=None, trials=2, out=tmp_path, plan=PLAN)
 
 
 @pytest.mark.parametrize(
@@ -263,7 +263,7 @@ def test_no_trial_at_its_end_is_an_error_with_the_reason(model, images, tmp_path
 )
 def test_wrong_options_are_explained(model, images, options, words):
     with pytest.raises(TlkitError, match=words):
-        search.search(model, images, **options)
+        searching.search(model, images, **options)
 
 
 def test_arrays_are_refused_with_a_way_out(model, tmp_path):
@@ -271,13 +271,13 @@ def test_arrays_are_refused_with_a_way_out(model, tmp_path):
     x = draw.integers(0, 255, (60, 32, 32, 3)).astype(np.uint8)
     data = load_images((x, np.arange(60) % 3))
     with pytest.raises(TlkitError, match="write the images to files"):
-        search.search(Classifier(tiny_backbone(), data.class_names), data, out=tmp_path)
+        searching.search(Classifier(tiny_backbone(), data.class_names), data, out=tmp_path)
 
 
 def test_a_missing_tuner_is_said_with_the_command(model, images, monkeypatch):
     monkeypatch.setitem(sys.modules, "keras_tuner", None)
     with pytest.raises(TlkitError, match=r"pip install 'tlkit\[search\]'"):
-        search.search(model, images, minutes=1)
+        searching.search(model, images, minutes=1)
 
 
 # Finalists
@@ -491,7 +491,7 @@ def test_the_command_passes_its_options_on_and_tells_the_result(
         watch({"event": "trial", "trial": 0, "result": found.trials[0]})
         return found
 
-    monkeypatch.setattr(search, "search", searched)
+    monkeypatch.setattr(searching, "search", searched)
     done = CliRunner().invoke(
         command, [str(photos), "--backbone", "lenet-5-modern", "--weights", "none", "--size", "32",
                   "--minutes", "3", "--trials", "4", "--out", str(tmp_path)],

@@ -18,22 +18,23 @@ if TYPE_CHECKING:
     from tlkit.finetune import fine_tune as fine_tune
     from tlkit.finetune import resume as resume
     from tlkit.label_check import check_labels as check_labels
-    from tlkit.lr_find import lr_find as lr_find
     from tlkit.model import Classifier as Classifier
     from tlkit.model import Head as Head
+    from tlkit.neighbours import similar as similar
     from tlkit.phases import Phase as Phase
     from tlkit.pixels import PixelRule as PixelRule
     from tlkit.planner import estimate as estimate
+    from tlkit.range_test import lr_find as lr_find
     from tlkit.run import Run as Run
-    from tlkit.search import search as search
+    from tlkit.searching import search as search
     from tlkit.serving import predict as predict
-    from tlkit.similar import similar as similar
     from tlkit.store import Store as Store
 
 # TensorFlow takes seconds to import, so each name is fetched on first use.
 _HOME = {
     "advise": "advice", "check_labels": "label_check", "estimate": "planner",
-    "lr_find": "lr_find", "search": "search", "similar": "similar", "audited": "audit", "Data": "data", "load_images": "data", "read_images": "data",
+    "lr_find": "range_test", "search": "searching", "similar": "neighbours",
+    "audited": "audit", "Data": "data", "load_images": "data", "read_images": "data",
     "AuditError": "errors", "ParityError": "errors", "TlkitError": "errors",
     "default_phases": "finetune", "fine_tune": "finetune", "resume": "finetune",
     "Classifier": "model", "Head": "model", "Phase": "phases", "PixelRule": "pixels",

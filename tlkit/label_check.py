@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tlkit import confident, data_map, doubts, files, label_page, learning_curve, probes, similar
+from tlkit import confident, data_map, doubts, files, label_page, learning_curve, neighbours, probes
 from tlkit.data import Data, Images
 from tlkit.errors import TlkitError
 from tlkit.features import Frozen, View
@@ -115,7 +115,7 @@ def extractor(
 
 
 def _judged(data: Data, with_test: bool) -> Images:
-    every = similar.everything(data)
+    every = neighbours.everything(data)
     if with_test:
         return every
     rows = np.flatnonzero(data.splits != "test")

@@ -202,18 +202,22 @@ class Classifier:
     def fine_tune(self, data: "Data", phases=None, **options: Any) -> "Run":
         """Trains the head on frozen features, then the upper stages at reduced rates.
 
-        See `tlkit.finetune.fine_tune` for the arguments; returns the `Run`.
+        Without `phases`, some linear probes on frozen features choose them and it is said why; see
+        `tlkit.advice.quick_advice`. See `tlkit.finetune.fine_tune` for the other arguments.
         """
+        from tlkit.advice import quick_advice
         from tlkit.finetune import fine_tune
 
+        if phases is None:
+            phases = quick_advice(self, data, options.get("store")).phases
         return fine_tune(self, data, phases, **options)
 
     def search(self, data: "Data", **options: Any):
-        """Searches for better settings within a time; see `tlkit.search.search`.
+        """Searches for better settings within a time; see `tlkit.searching.search`.
 
         The classifier itself is not trained: the best one found is in the result.
         """
-        from tlkit.search import search
+        from tlkit.searching import search
 
         return search(self, data, **options)
 

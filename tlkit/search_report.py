@@ -10,7 +10,7 @@ from tlkit import files, finalists, plots, search_plots
 from tlkit.space import Space
 
 if TYPE_CHECKING:
-    from tlkit.search import SearchResult
+    from tlkit.searching import SearchResult
 
 TEMPLATES = Path(__file__).parent / "templates"
 

@@ -6,7 +6,6 @@ from (seed, phase, epoch), rates from the step, and everything else that can cha
 """
 
 import contextlib
-import functools
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -98,9 +97,7 @@ class Trainee:
         order = sampling.order(rows.labels, phase.sampling, (*seed, epoch))
         parts = [order[i : i + phase.batch_size] for i in range(0, len(order), phase.batch_size)]
         view = epoch % view_count(phase)
-        truth = rows.labels.__getitem__
-        if rows.targets is not None:
-            truth = functools.partial(rows.targets, view=view)
+        truth = self._truth(rows, view)
         weigh = self._weigher(rows)
         updates = -(-len(parts) // phase.accumulate)
         batches = _ahead(lambda part: rows.batch(part, view), parts)
@@ -116,6 +113,14 @@ class Trainee:
                 x, target, tf.constant(rate, tf.float32), weigh(target), share, last
             )
             yield {"loss": float(loss), "right": int(right), "count": len(part), "rate": rate}
+
+    @staticmethod
+    def _truth(rows: Rows, view: int) -> Callable[[np.ndarray], np.ndarray]:
+        """Returns what gives the labels of some positions, or their soft targets."""
+        if rows.targets is None:
+            return lambda part: rows.labels[part]
+        targets = rows.targets
+        return lambda part: targets(part, view)
 
     def step(self, x, truth, rate: float) -> float:
         """Takes one step at `rate` on a batch of rows and returns its loss."""

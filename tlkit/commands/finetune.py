@@ -64,15 +64,19 @@ def finetune(photos, **options):
 
 def _train(photos, options):
     from tlkit import planner, recipe_files
+    from tlkit.advice import quick_advice
+    from tlkit.finetune import default_phases
     from tlkit.store import Store
 
     recipe = recipe_files.read(options["plan"]) if options["plan"] else _recipe(options)
     source = photos or recipe["source"]
     data = load(source, {**options, **recipe["data"], "seed": recipe["seed"]})
     model = recipe_files.classifier(recipe, data.class_names)
-    plan = recipe_files.plan(recipe) or _plan(model, options)
-    plan = [_changed(phase, options["fields"]) for phase in plan]
     store = Store.default(options["engine"])
+    plan = recipe_files.plan(recipe) or _plan(model, options)
+    if not options["plan"] and plan == default_phases(model) and not options["fields"]:
+        plan = quick_advice(model, data, store).phases
+    plan = [_changed(phase, options["fields"]) for phase in plan]
     plan, cost, clocks = _budget(model, data, plan, store, options)
     if options["estimate"]:
         return None
@@ -124,7 +128,7 @@ def _plan(model, options):
     phases[-1] = dataclasses.replace(phases[-1], **{k: v for k, v in last.items() if v})
     if options["head_epochs"]:
         phases[0] = dataclasses.replace(phases[0], epochs=options["head_epochs"])
-    return phases
+    return tuple(phases)
 
 
 def _changed(phase, fields):

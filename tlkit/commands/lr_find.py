@@ -23,7 +23,7 @@ def lr_find(photos, backbone, weights, size, unfreeze, steps, out, **options):
 
     from tlkit import recipe_files
     from tlkit.finetune import default_phases
-    from tlkit.lr_find import lr_find as climb
+    from tlkit.range_test import lr_find as climb
 
     data = load(photos, options)
     weights = None if weights == "none" else weights

@@ -38,7 +38,7 @@ def search(photos, **options):
 
     An interrupted search goes on where it stopped when the same command is given again.
     """
-    from tlkit.search import search as run_search
+    from tlkit.searching import search as run_search
 
     data = load(photos, options)
     model, origin = _model(options, data)

@@ -24,7 +24,7 @@ from tlkit.commands.options import JSON, quietly
 @quietly
 def similar(query, photos, backbone, weights, size, top, out, as_json):
     """Show which images of PHOTOS look most like the image QUERY."""
-    from tlkit import similar as search
+    from tlkit import neighbours as search
     from tlkit.label_check import extractor
 
     images = search.gather(photos)

@@ -7,12 +7,12 @@ import pytest
 from click.testing import CliRunner
 
 from tests.conftest import tiny_backbone
-from tlkit import lr_find, weights
+from tlkit import range_test, weights
 from tlkit.cli import main
 from tlkit.errors import AuditError, TlkitError
-from tlkit.lr_find import RangeTest
 from tlkit.model import Classifier
 from tlkit.phases import Phase
+from tlkit.range_test import RangeTest
 
 TAIL = Phase("tail", unfreeze="stage3", augment="flip", batch_size=16)
 
@@ -40,33 +40,33 @@ def test_everything_is_as_it_was(data):
     model = Classifier(tiny_backbone(), data.class_names)
     before = weights.fingerprint(model.variables), [v.trainable for v in model.variables]
     states = random.getstate(), np.random.get_state()[1].tolist()
-    found = lr_find.lr_find(model, data, TAIL, steps=40, highest=10.0)
+    found = range_test.lr_find(model, data, TAIL, steps=40, highest=10.0)
     assert before == (
         weights.fingerprint(model.variables), [v.trainable for v in model.variables]
     )  # fmt: skip
     assert states == (random.getstate(), np.random.get_state()[1].tolist())
     assert len(found.losses) <= 40 and np.isfinite(found.losses).all()
-    again = lr_find.lr_find(model, data, TAIL, steps=40, highest=10.0)
+    again = range_test.lr_find(model, data, TAIL, steps=40, highest=10.0)
     assert found.losses[0] == pytest.approx(again.losses[0], rel=0.5)
 
 
 def test_a_change_of_the_model_is_noticed(data, monkeypatch):
     model = Classifier(tiny_backbone(), data.class_names)
-    monkeypatch.setattr(lr_find.Classifier, "load", lambda folder: model)
+    monkeypatch.setattr(range_test.Classifier, "load", lambda folder: model)
     with pytest.raises(AuditError, match="changed the model"):
-        lr_find.lr_find(model, data, TAIL, steps=10)
+        range_test.lr_find(model, data, TAIL, steps=10)
 
 
 def test_the_climb_ends_where_the_loss_explodes(data):
     model = Classifier(tiny_backbone(), data.class_names)
     phase = Phase("tail", unfreeze="stage3", optimizer="sgd", augment="none", batch_size=16)
-    found = lr_find.lr_find(model, data, phase, steps=60, lowest=1e-3, highest=1e6)
+    found = range_test.lr_find(model, data, phase, steps=60, lowest=1e-3, highest=1e6)
     assert len(found.rates) == len(found.losses) < 60
 
 
 def test_no_climb_is_an_error(data):
     with pytest.raises(TlkitError, match="No climb"):
-        lr_find.lr_find(Classifier(tiny_backbone(), data.class_names), data, lowest=1.0)
+        range_test.lr_find(Classifier(tiny_backbone(), data.class_names), data, lowest=1.0)
 
 
 def test_the_command_draws_and_says_what_next(photos, tmp_path):

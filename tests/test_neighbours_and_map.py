@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.conftest import tiny_backbone
-from tlkit import data_map, label_plots, similar
+from tlkit import data_map, label_plots, neighbours
 from tlkit.errors import TlkitError
 from tlkit.model import Classifier
 from tlkit.store import Store
@@ -27,8 +27,8 @@ def test_the_search_is_exact_in_any_block(seed, count, top):
         known / np.linalg.norm(known, axis=1)[:, None]
     ).T
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(similar, "_BLOCK", 7)
-        rows, values = similar.nearest(known, asked, top)
+        patch.setattr(neighbours, "_BLOCK", 7)
+        rows, values = neighbours.nearest(known, asked, top)
     assert rows.shape == (3, min(top, count))
     np.testing.assert_allclose(values, -np.sort(-exact, axis=1)[:, :top], atol=1e-5)
     np.testing.assert_allclose(np.take_along_axis(exact, rows, 1), values, atol=1e-5)
@@ -38,18 +38,18 @@ def test_an_image_finds_itself_first(data):
     model, store = Classifier(tiny_backbone(), data.class_names), Store()
     rows = [0, 50, len(data.table) - 1]
     paths = [data.table.path(row) for row in rows]
-    found = similar.similar(model, data, paths, top=4, store=store)
+    found = neighbours.similar(model, data, paths, top=4, store=store)
     for row, line in zip(rows, found, strict=True):
         assert line[0].row == row and line[0].similarity == pytest.approx(1, abs=1e-5)
         assert line[0].file == data.table.name(row)
         assert line[0].label == data.class_names[data.table.labels[row]]
         assert [one.similarity for one in line] == sorted([o.similarity for o in line])[::-1]
-    as_bytes = similar.similar(model, data, paths[1].read_bytes(), top=4, store=store)
+    as_bytes = neighbours.similar(model, data, paths[1].read_bytes(), top=4, store=store)
     assert [one.row for one in as_bytes[0]] == [one.row for one in found[1]]
     with pytest.raises(TlkitError, match="one neighbour or more"):
-        similar.similar(model, data, paths[0], top=0, store=store)
+        neighbours.similar(model, data, paths[0], top=0, store=store)
     with pytest.raises(TlkitError, match=r"Cannot read the query .*none\.png"):
-        similar.similar(model, data, "none.png", store=store)
+        neighbours.similar(model, data, "none.png", store=store)
 
 
 def test_the_command_prints_and_draws(photos, tmp_path):
