@@ -112,7 +112,7 @@ def rate_at(phase: Phase, step: int, steps: int, losses: Sequence[float] = ()) -
     warm = round(phase.warmup * steps)
     if step < warm:
         return phase.rate * (step + 1) / (warm + 1)
-    epoch = step * phase.epochs / steps
+    epoch = (step - warm) * phase.epochs / steps
     place = schedules.Place(step - warm, steps - warm, epoch, tuple(losses))
     return phase.rate * schedules.factor(phase.schedule, phase.schedule_options, place)
 

@@ -18,7 +18,7 @@ class Place:
 
     Attributes:
         step, steps: The step and all steps, both without the warm-up.
-        epoch: Epochs since the phase began, as a fraction.
+        epoch: Epochs since the warm-up, as a fraction.
         losses: Validation losses of the finished epochs.
     """
 
