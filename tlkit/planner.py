@@ -27,7 +27,7 @@ PASSES = 3  # timed repeats; the least counts
 WORTH = 20_000  # images passed through the network from which timing a few steps pays
 DISK_RATE = 400e6  # bytes a second a checkpoint is written at
 LAYER_SAVE = 0.004  # seconds for each layer of a saved model, and for its graph to be traced
-OVERHEAD = 450e6  # bytes TensorFlow takes for graphs and buffers besides what is counted here
+OVERHEAD = 150e6  # bytes that are still to come besides what is counted here
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +35,8 @@ class PhaseCost:
     """What one phase takes, in seconds and bytes.
 
     Attributes:
-        rows: Seconds for decoding and for the frozen part, of what is not in the cache.
+        views: Seconds for the frozen part of training images not in the cache, all views.
+        others: Seconds for decoding and for the validation images.
         start: Seconds for compiling.
         epoch: Seconds for one epoch with its validation and checkpoint.
         epochs: At most.
@@ -43,11 +44,17 @@ class PhaseCost:
     """
 
     name: str
-    rows: float
+    views: float
+    others: float
     start: float
     epoch: float
     epochs: int
     cache: int
+
+    @property
+    def rows(self) -> float:
+        """Seconds before the first epoch but for compiling."""
+        return self.views + self.others
 
     @property
     def seconds(self) -> float:
@@ -106,7 +113,12 @@ def worth(data: Data, plan: Sequence[Phase]) -> bool:
 
 
 def estimate(
-    model: Classifier, data: Data, plan: Sequence[Phase], *, store: Store | None = None
+    model: Classifier,
+    data: Data,
+    plan: Sequence[Phase],
+    *,
+    store: Store | None = None,
+    seed: int = 0,
 ) -> Estimate:
     """Returns the cost of `plan`, by timing a few steps; the model ends bit-equal.
 
@@ -115,24 +127,31 @@ def estimate(
     Args:
         model: As it will be trained.
         plan: The phases, all of them.
+        seed: Of the run, which its views depend on.
 
     Raises:
         AuditError: The model could not be put back.
     """
-    before = weights.fingerprint(model.variables)
+    before = _digest(model)
     with progress.hushed():
-        found = _Timer(model, data, tuple(plan), store or Store.default()).estimate()
-    if weights.fingerprint(model.variables) != before:
+        found = _Timer(model, data, tuple(plan), (store or Store.default(), seed)).estimate()
+    if _digest(model) != before:
         raise AuditError("Timing some steps has changed the model it was to leave alone.")
     return found
+
+
+def _digest(model: Classifier) -> tuple:
+    flags = tuple(layer.trainable for layer in model.backbone.net.layers)
+    return weights.fingerprint(model.variables), flags, model.extractor.live
 
 
 class _Timer:
     """Times the parts of a plan; each is measured once."""
 
-    def __init__(self, model: Classifier, data: Data, plan: tuple[Phase, ...], store: Store):
-        self.model, self.data, self.plan, self.store = model, data, plan, store
-        self.frozen = features.Frozen(model, store)
+    def __init__(self, model: Classifier, data: Data, plan: tuple[Phase, ...], where):
+        self.model, self.data, self.plan = model, data, plan
+        self.store, self.seed = where
+        self.frozen = features.Frozen(model, self.store)
         self.rng = np.random.default_rng(0)
         self.decoded = False
 
@@ -148,36 +167,50 @@ class _Timer:
 
     def _phase(self, phase: Phase, done: set[tuple]) -> PhaseCost:
         boundary = self.model.boundary_below(phase.unfreeze)
-        train, val = self.data.train, self.data.val
+        train, val = len(self.data.train), len(self.data.val)
         views = 1 if phase.augment == "none" else view_count(phase)
-        fits = boundary != PIXELS and self.frozen.fits(train, boundary, views)
-        decode = 0.0 if self.decoded else self._decode_seconds() * (len(train) + len(val))
+        fits = boundary != PIXELS and self.frozen.fits(self.data.train, boundary, views)
+        decode = 0.0 if self.decoded else self._decode_seconds() * (train + val)
         self.decoded = True
         forward, compiling = self._forward_seconds(boundary)
-        missing = self._missing(phase, boundary, views, done) if fits else 0
-        rows = decode + forward * missing
-        step, tracing = self._step_seconds(phase, boundary)
-        live = 0.0 if fits or boundary == PIXELS else forward
-        epoch = (step + live) * len(train) + (step / 3 + live) * len(val)
-        epoch += 3 * _bytes(self.model.variables) / DISK_RATE
-        cache = self.frozen.row_bytes(boundary) * views * len(train) if fits else 0
+        look = self._look_seconds(phase)
+        absent, judged = self._missing(phase, boundary, views, done) if fits else (0, 0)
+        step, tracing, open_bytes = self._step_seconds(phase, boundary)
+        live = 0.0 if fits else forward
+        epoch = (step + live + (0.0 if fits else look)) * train + (step / 3 + live) * val
+        epoch += 4 * open_bytes / DISK_RATE
+        cache = self.frozen.row_bytes(boundary) * views * train if fits else 0
         if fits and boundary != POOLED:
             cache //= 2  # feature maps are kept in half precision where that does no harm
-        start = tracing + (compiling if missing else 0.0)
-        return PhaseCost(phase.name, rows, start, epoch, phase.epochs, cache)
+        start = tracing + (compiling if absent or not fits else 0.0)
+        others = decode + forward * judged
+        return PhaseCost(
+            phase.name, (forward + look) * absent, others, start, epoch, phase.epochs, cache
+        )
 
-    def _missing(self, phase, boundary, views, done: set[tuple]) -> int:
-        """Returns how many rows are to be computed; a pass serves the phases that share it."""
-        look = (phase.augment, phase.strength, views)
-        if look in done and boundary != POOLED:
-            return 0  # came out of the head phase's pass
+    def _missing(self, phase, boundary, views, done: set[tuple]) -> tuple[int, int]:
+        """Returns how many rows are to be computed for training and for validation."""
+        look = (phase.augment, phase.strength, views, boundary)
+        if look in done:
+            return 0, 0  # came out of the head phase's pass
         later = {self.model.boundary_below(p.unfreeze) for p in self.plan if p != phase}
-        if boundary == POOLED and later - {POOLED, PIXELS}:
-            done.add(look)
+        shared = later - {POOLED, PIXELS}
+        if boundary == POOLED and shared:
+            done.add((*look[:3], max(shared, key=self.model.stages.index)))
         policy = augment.policy(phase.augment, phase.strength)
-        views_of = [features.View(policy, 0, number) for number in range(views)]
+        views_of = [features.View(policy, self.seed, number) for number in range(views)]
         train = sum(self._absent(self.data.train, boundary, view) for view in views_of)
-        return train + self._absent(self.data.val, boundary, features.View())
+        return train, self._absent(self.data.val, boundary, features.View())
+
+    def _look_seconds(self, phase: Phase) -> float:
+        """Returns seconds for drawing one augmented view of one image."""
+        policy = augment.policy(phase.augment, phase.strength)
+        if policy == augment.POLICIES["none"]:
+            return 0.0
+        rows = self.rng.integers(0, 256, (BATCH, *self.model.boundary_shape(PIXELS)))
+        names = np.resize(np.array(self.data.train.hashes), BATCH)
+        pixels_ = rows.astype(np.uint8)
+        return _least(lambda: augment.look(pixels_, names, policy, self.seed, 0)) / BATCH
 
     def _absent(self, images, boundary, view) -> int:
         kind = self.frozen.kind(images, boundary, view)
@@ -208,8 +241,11 @@ class _Timer:
         compiling = time.perf_counter() - began
         return _least(lambda: call(x)) / BATCH, compiling
 
-    def _step_seconds(self, phase: Phase, boundary) -> tuple[float, float]:
-        """Returns seconds for a training row, and for tracing; puts all it changes back."""
+    def _step_seconds(self, phase: Phase, boundary) -> tuple[float, float, int]:
+        """Returns seconds for a training row and for tracing, and the bytes of what is open.
+
+        Puts all that it changes back.
+        """
         model = self.model
         size = min(phase.batch_size, len(self.data.train))
         x = self.rng.normal(size=(size, *model.boundary_shape(boundary))).astype(np.float32)
@@ -217,6 +253,7 @@ class _Timer:
         kept = [variable.numpy().copy() for variable in model.variables]
         flags = [layer.trainable for layer in model.backbone.net.layers]
         live, slow = model.extractor.live, _momenta(model)
+        whole = model.extractor.trainable
         began = time.perf_counter()
         trainee = training.Trainee(model, phase)
         rows = Rows(lambda part, view: x[part], labels)
@@ -226,12 +263,12 @@ class _Timer:
         seconds = _least(lambda: trainee.step(x, labels, 0.0)) / size
         for variable, value in zip(model.variables, kept, strict=True):
             variable.assign(value)
+        model.extractor.live, model.extractor.trainable = live, whole
         for layer, flag in zip(model.backbone.net.layers, flags, strict=True):
             layer.trainable = flag
-        model.extractor.live = live
         for layer, momentum in slow:
             layer.momentum = momentum
-        return seconds, tracing
+        return seconds, tracing, _bytes(trainee.variables)
 
 
 def _least(job) -> float:
@@ -284,8 +321,8 @@ class Deadline(keras.callbacks.Callback):
 
 def fit_budget(
     plan: Sequence[Phase], cost: Estimate, minutes: float | None
-) -> tuple[tuple[Phase, ...], list[str]]:
-    """Returns a plan that should end in time, and in words what was changed.
+) -> tuple[tuple[Phase, ...], Estimate, list[str]]:
+    """Returns a plan that should end in time, its cost, and in words what was changed.
 
     First fewer views, down to one, then fewer epochs, in the same share for all phases.
 
@@ -296,31 +333,48 @@ def fit_budget(
     Raises:
         TlkitError: Even one view and one epoch of each phase take longer.
     """
+    plan = tuple(plan)
     if minutes is None or cost.seconds <= 60 * minutes:
-        return tuple(plan), []
+        return plan, cost, []
     limit, lines = 60.0 * minutes, []
     views = max(view_count(phase) for phase in plan)
-    rows = sum(phase.rows for phase in cost.phases)
-    over = cost.seconds - limit
-    if views > 1:
-        fewer = max(1, int(views * (1 - over / max(rows, 1e-9))))
-        over -= rows * (1 - fewer / views)
-        plan = [dataclasses.replace(p, views=min(p.views, fewer)) for p in plan]
-        lines.append(f"{fewer} views in place of {views}")
-    epochs = sum(phase.epoch * phase.epochs for phase in cost.phases)
-    if over > 0:
-        share = 1 - over / max(epochs, 1e-9)
-        least = sum(phase.epoch for phase in cost.phases)
-        if share * epochs < least:
-            needed = cost.seconds - rows * (1 - 1 / views) - epochs + least
-            raise TlkitError(
-                f"{minutes:g} minutes are too few: one view and one epoch of each phase take "
-                f"{needed / 60:.1f}. Give more time, or fewer pixels with --size."
-            )
-        plan = [dataclasses.replace(p, epochs=max(1, int(p.epochs * share))) for p in plan]
-        told = ", ".join(f"{p.name} {p.epochs}" for p in plan)
+    for fewer in range(views - 1, 0, -1):
+        plan, cost = _fewer_views(plan, cost, fewer)
+        lines = [f"{fewer} views in place of {views}"]
+        if cost.seconds <= limit:
+            break
+    if cost.seconds > limit:
+        plan, cost = _fewer_epochs(plan, cost, limit)
+        told = ", ".join(f"{phase.name} {phase.epochs}" for phase in plan)
         lines.append(f"fewer epochs at most: {told}")
-    return tuple(plan), [f"To end in {minutes:g} minutes: {'; '.join(lines)}."]
+    return plan, cost, [f"To end in {minutes:g} minutes: {'; '.join(lines)}."]
+
+
+def _fewer_views(plan, cost: Estimate, views: int) -> tuple[tuple[Phase, ...], Estimate]:
+    """Returns plan and cost with no more than so many views."""
+    shares = [min(1.0, views / view_count(phase)) for phase in plan]
+    phases = [
+        dataclasses.replace(c, views=c.views * share, cache=int(c.cache * share))
+        for c, share in zip(cost.phases, shares, strict=True)
+    ]
+    fewer = tuple(dataclasses.replace(p, views=min(p.views, views)) for p in plan)
+    return fewer, dataclasses.replace(cost, phases=tuple(phases))
+
+
+def _fewer_epochs(plan, cost: Estimate, limit: float) -> tuple[tuple[Phase, ...], Estimate]:
+    """Returns plan and cost with the epochs that fit into `limit` seconds."""
+    epochs = sum(phase.epoch * phase.epochs for phase in cost.phases)
+    least = cost.seconds - epochs + sum(phase.epoch for phase in cost.phases)
+    if least > limit:
+        raise TlkitError(
+            f"{limit / 60:g} minutes are too few: one view and one epoch of each phase take "
+            f"{least / 60:.1f}. Give more time, or fewer pixels with --size."
+        )
+    share = (limit - cost.seconds + epochs) / max(epochs, 1e-9)
+    counts = [max(1, int(phase.epochs * share)) for phase in plan]
+    fewer = tuple(dataclasses.replace(p, epochs=n) for p, n in zip(plan, counts, strict=True))
+    phases = [dataclasses.replace(c, epochs=n) for c, n in zip(cost.phases, counts, strict=True)]
+    return fewer, dataclasses.replace(cost, phases=tuple(phases))
 
 
 def fit_memory(cost: Estimate, store: Store, limit: float) -> list[str]:

@@ -58,7 +58,7 @@ class Session:
         for number in range(self.first_phase, len(self.run.phases)):
             if self.run.stopped:
                 break
-            if any(clock.due() for clock in self.clocks):
+            if self.run.history and any(clock.due() for clock in self.clocks):
                 self.run.say(f"The time is up: {self.run.phases[number].name} is left out.")
                 break
             self._phase(number)

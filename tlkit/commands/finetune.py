@@ -95,13 +95,13 @@ def _budget(model, data, plan, store, options):
     clocks = [planner.Deadline(60 * minutes)] if minutes else []
     if not (options["estimate"] or minutes or memory or planner.worth(data, plan)):
         return plan, None, clocks
-    cost = planner.estimate(model, data, plan, store=store)
+    cost = planner.estimate(model, data, plan, store=store, seed=options["seed"])
     click.echo(cost)
-    fitted, lines = planner.fit_budget(plan, cost, minutes)
+    plan, cost, lines = planner.fit_budget(plan, cost, minutes)
     lines += planner.fit_memory(cost, store, memory * 1e9) if memory else []
     for line in lines:
         click.echo(line)
-    return fitted, cost if fitted == tuple(plan) else None, clocks
+    return plan, cost, clocks
 
 
 def _recipe(options):
