@@ -75,7 +75,7 @@ LEVELS = (
     ("run", "export", "candidates"),
     ("session", "summary", "winner", "advice_plots", "advice_text"),
     ("finetune", "planner", "advice_page"),
-    ("label_check", "hunt", "range_test", "advice"),
+    ("label_check", "hunt", "range_test", "advice", "budget"),
     ("chief", "searching"),
     ("demo",),
     ("commands",),

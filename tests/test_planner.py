@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import tiny_backbone
-from tlkit import finetune, planner, weights
+from tlkit import budget, finetune, planner, weights
 from tlkit.errors import AuditError, TlkitError
 from tlkit.model import Classifier
 from tlkit.phases import Phase
@@ -76,42 +76,42 @@ def test_rows_that_are_there_cost_nothing(model, data):
     other = Classifier(tiny_backbone(), data.class_names)
     known = planner.estimate(other, data, (HEAD, TAIL), store=store)
     assert [phase.rows for phase in known.phases] == [0, 0]
-    assert "took" in planner.compare(fresh, run)
+    assert "took" in budget.compare(fresh, run)
 
 
 def test_time_is_saved_on_views_first_then_on_epochs():
     plan = (HEAD, TAIL)
-    assert planner.fit_budget(plan, COST, None) == (plan, COST, [])
-    assert planner.fit_budget(plan, COST, 2)[2] == []
-    fitted, cost, (line,) = planner.fit_budget(plan, COST, 1.4)
+    assert budget.fit_budget(plan, COST, None) == (plan, COST, [])
+    assert budget.fit_budget(plan, COST, 2)[2] == []
+    fitted, cost, (line,) = budget.fit_budget(plan, COST, 1.4)
     assert [p.views for p in fitted] == [1, 1] and [p.epochs for p in fitted] == [4, 4]
     assert line == "To end in 1.4 minutes: 1 views in place of 2."
     assert cost.seconds == COST.seconds - 24
-    fitted, cost, (line,) = planner.fit_budget(plan, COST, 1)
+    fitted, cost, (line,) = budget.fit_budget(plan, COST, 1)
     assert [p.epochs for p in fitted] == [2, 2] and "fewer epochs" in line
     assert cost.seconds <= 60
     with pytest.raises(TlkitError, match=r"0.5 minutes are too few: .* take 0.7"):
-        planner.fit_budget(plan, COST, 0.5)
+        budget.fit_budget(plan, COST, 0.5)
 
 
 def test_memory_is_saved_by_mapping_rows():
     store = Store()
-    assert planner.fit_memory(COST, store, 3e9) == []
+    assert budget.fit_memory(COST, store, 3e9) == []
     large = dataclasses.replace(COST, memory=3e9)
     store.memory = 10**9
     cost = dataclasses.replace(large, phases=(PhaseCost("head", 1, 0, 1, 1, 1, 2 * 10**9),))
-    (line,) = planner.fit_memory(cost, store, 2.5e9)
+    (line,) = budget.fit_memory(cost, store, 2.5e9)
     assert store.memory == 5 * 10**8 and "500 MB" in line
     with pytest.raises(TlkitError, match="too little"):
-        planner.fit_memory(cost, store, 1e9)
+        budget.fit_memory(cost, store, 1e9)
 
 
 def test_after_the_deadline_no_epoch_begins(model, data, tmp_path):
-    clock = planner.Deadline(0.0)
+    clock = budget.Deadline(0.0)
     run = finetune.fine_tune(model, data, (HEAD, TAIL), out=tmp_path / "run", callbacks=[clock])
     assert len(run.history) == 1 and run.finished  # one epoch, so that there is something to judge
 
-    class Late(planner.Deadline):
+    class Late(budget.Deadline):
         def on_epoch_end(self, epoch, logs=None):
             self.end = 0.0
             super().on_epoch_end(epoch, logs)

@@ -63,7 +63,7 @@ def finetune(photos, **options):
 
 
 def _train(photos, options):
-    from tlkit import planner, recipe_files
+    from tlkit import budget, recipe_files
     from tlkit.advice import quick_advice
     from tlkit.finetune import default_phases
     from tlkit.store import Store
@@ -83,22 +83,22 @@ def _train(photos, options):
     out, seed = options["out"], recipe["seed"]
     run = model.fine_tune(data, plan, out=out, seed=seed, store=store, callbacks=clocks)
     if cost:
-        run.say(planner.compare(cost, run))
+        run.say(budget.compare(cost, run))
     return run
 
 
 def _budget(model, data, plan, store, options):
     """Returns the plan within the budget, its cost (None for a short job), and a deadline."""
-    from tlkit import planner
+    from tlkit import budget, planner
 
     minutes, memory = options["max_minutes"], options["max_memory"]
-    clocks = [planner.Deadline(60 * minutes)] if minutes else []
+    clocks = [budget.Deadline(60 * minutes)] if minutes else []
     if not (options["estimate"] or minutes or memory or planner.worth(data, plan)):
         return plan, None, clocks
     cost = planner.estimate(model, data, plan, store=store, seed=options["seed"])
     click.echo(cost)
-    plan, cost, lines = planner.fit_budget(plan, cost, minutes)
-    lines += planner.fit_memory(cost, store, memory * 1e9) if memory else []
+    plan, cost, lines = budget.fit_budget(plan, cost, minutes)
+    lines += budget.fit_memory(cost, store, memory * 1e9) if memory else []
     for line in lines:
         click.echo(line)
     return plan, cost, clocks

@@ -1,0 +1,117 @@
+"""Budgets of time and memory: what a plan gives up to keep them, and the clock while it runs."""
+
+import dataclasses
+import time
+from collections.abc import Sequence
+
+import keras
+
+from tlkit.errors import TlkitError
+from tlkit.phases import Phase, view_count
+from tlkit.planner import Estimate, in_words
+from tlkit.store import Store
+
+
+class Deadline(keras.callbacks.Callback):
+    """Ends training after the epoch in which the time is up; no later phase trains.
+
+    Args:
+        seconds: From the making of the callback.
+    """
+
+    def __init__(self, seconds: float):
+        super().__init__()
+        self.end = time.monotonic() + seconds
+
+    def due(self) -> bool:
+        """Says whether the time is up; a session asks before each phase."""
+        return time.monotonic() >= self.end
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Stops where the next epoch would begin after the end."""
+        if self.due():
+            self.model.stop_training = True
+
+
+def fit_budget(
+    plan: Sequence[Phase], cost: Estimate, minutes: float | None
+) -> tuple[tuple[Phase, ...], Estimate, list[str]]:
+    """Returns a plan that should end in time, its cost, and in words what was changed.
+
+    First fewer views, down to one, then fewer epochs, in the same share for all phases.
+
+    Args:
+        cost: Of `plan`.
+        minutes: For all of it; None changes nothing.
+
+    Raises:
+        TlkitError: Even one view and one epoch of each phase take longer.
+    """
+    plan = tuple(plan)
+    if minutes is None or cost.seconds <= 60 * minutes:
+        return plan, cost, []
+    limit, lines = 60.0 * minutes, []
+    views = max(view_count(phase) for phase in plan)
+    for fewer in range(views - 1, 0, -1):
+        plan, cost = _fewer_views(plan, cost, fewer)
+        lines = [f"{fewer} views in place of {views}"]
+        if cost.seconds <= limit:
+            break
+    if cost.seconds > limit:
+        plan, cost = _fewer_epochs(plan, cost, limit)
+        told = ", ".join(f"{phase.name} {phase.epochs}" for phase in plan)
+        lines.append(f"fewer epochs at most: {told}")
+    return plan, cost, [f"To end in {minutes:g} minutes: {'; '.join(lines)}."]
+
+
+def _fewer_views(plan, cost: Estimate, views: int) -> tuple[tuple[Phase, ...], Estimate]:
+    """Returns plan and cost with no more than so many views."""
+    shares = [min(1.0, views / view_count(phase)) for phase in plan]
+    phases = [
+        dataclasses.replace(c, views=c.views * share, cache=int(c.cache * share))
+        for c, share in zip(cost.phases, shares, strict=True)
+    ]
+    fewer = tuple(dataclasses.replace(p, views=min(p.views, views)) for p in plan)
+    return fewer, dataclasses.replace(cost, phases=tuple(phases))
+
+
+def _fewer_epochs(plan, cost: Estimate, limit: float) -> tuple[tuple[Phase, ...], Estimate]:
+    """Returns plan and cost with the epochs that fit into `limit` seconds."""
+    epochs = sum(phase.epoch * phase.epochs for phase in cost.phases)
+    least = cost.seconds - epochs + sum(phase.epoch for phase in cost.phases)
+    if least > limit:
+        raise TlkitError(
+            f"{limit / 60:g} minutes are too few: one view and one epoch of each phase take "
+            f"{least / 60:.1f}. Give more time, or fewer pixels with --size."
+        )
+    share = (limit - cost.seconds + epochs) / max(epochs, 1e-9)
+    counts = [max(1, int(phase.epochs * share)) for phase in plan]
+    fewer = tuple(dataclasses.replace(p, epochs=n) for p, n in zip(plan, counts, strict=True))
+    phases = [dataclasses.replace(c, epochs=n) for c, n in zip(cost.phases, counts, strict=True)]
+    return fewer, dataclasses.replace(cost, phases=tuple(phases))
+
+
+def fit_memory(cost: Estimate, store: Store, limit: float) -> list[str]:
+    """Makes `store` map rows from disk where they would not fit into `limit` bytes.
+
+    Raises:
+        TlkitError: The process needs more than that without any row.
+    """
+    spare = limit - (cost.memory - min(cost.cache, store.memory))
+    if spare < 0:
+        raise TlkitError(
+            f"{limit / 1e9:.1f} GB are too little: the network alone takes about "
+            f"{(limit - spare) / 1e9:.1f} GB. Take a smaller --size, --batch-size or backbone."
+        )
+    if cost.memory <= limit:
+        return []
+    store.memory = int(spare)
+    return [f"To stay within {limit / 1e9:.1f} GB, rows beyond {spare / 1e6:,.0f} MB are mapped."]
+
+
+def compare(cost: Estimate, run) -> str:
+    """Returns one line: what was estimated, for the epochs that were trained, and what it took."""
+    expected = cost.saving
+    for phase, record in zip(cost.phases, run.records, strict=False):
+        expected += phase.rows + phase.start + phase.epoch * record["epochs"]
+    return f"Estimated for these epochs {in_words(expected)}, took {in_words(run.seconds)}."
