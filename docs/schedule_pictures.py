@@ -1,6 +1,6 @@
 """Draws docs/schedules.png, one panel for each row of `tlkit.schedules.SCHEDULES`.
 
-    python docs/schedule_pictures.py
+python docs/schedule_pictures.py
 """
 
 from pathlib import Path
@@ -13,14 +13,13 @@ from tlkit.plots import BLUE, STYLE
 from tlkit.schedules import SCHEDULES
 
 EPOCHS, STEPS = 30, 600
-# Validation losses that fall, stand still and fall again, for the schedule that looks at them.
+# Validation losses that fall and then stand still, for the schedule that looks at them.
 LOSSES = [1 / (1 + epoch) if epoch < 8 else 0.2 for epoch in range(EPOCHS)]
 
 
 def curve(name: str) -> list[float]:
-    """Returns the rate of every step of a phase of 30 epochs with a warm-up where it needs one."""
-    warmup = 0.0 if name == "one_cycle" else 0.1  # it rises by itself
-    phase = Phase("p", epochs=EPOCHS, rate=1.0, schedule=name, warmup=warmup)
+    """Returns the rate of every step of a phase of 30 epochs."""
+    phase = Phase("p", epochs=EPOCHS, rate=1.0, schedule=name)
     each = STEPS // EPOCHS
     return [rate_at(phase, step, STEPS, LOSSES[: step // each]) for step in range(STEPS)]
 

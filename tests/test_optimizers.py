@@ -37,9 +37,62 @@ def test_adadelta_at_rate_one():
     np.testing.assert_allclose(descend(optimizers.build("adadelta", 1.0)), golden, atol=2e-6)
 
 
+def test_keras_adagrad_starts_its_sum_at_a_tenth():
+    golden = (0.904654, 0.839339, 0.787513, 0.743783, 0.705609)
+    optimizer = optimizers.build("adagrad", 0.1, initial_accumulator_value=0.1)
+    np.testing.assert_allclose(descend(optimizer), golden, atol=2e-6)
+
+
+def test_nesterov_is_the_lectures_rule_seen_from_where_it_looks():
+    """Keras keeps w + mu v of EMBL's v = mu v - lr g(w + mu v), w = w + v."""
+    optimizer, seen = optimizers.build("nesterov", 0.1), keras.Variable(1.0)
+    path = []
+    for _ in range(5):
+        optimizer.apply([seen.value * 1.0], [seen])
+        path.append(float(seen.value) - 0.9 * float(optimizer.momentums[0].value))
+    np.testing.assert_allclose(path, (0.9, 0.729, 0.51759, 0.294589, 0.084499), atol=2e-6)
+
+
+def test_the_lectures_adam_differs_by_its_tiny_epsilon():
+    path = descend(optimizers.build("adam", 0.1))
+    np.testing.assert_allclose(path, (0.9, 0.800412, 0.701586, 0.603939, 0.507964), atol=5e-6)
+
+
 @pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
 def test_every_row_descends(name):
     assert descend(optimizers.build(name, 0.01))[-1] < 1
+
+
+@pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
+def test_every_row_takes_kernels_and_maps_and_keeps_what_was_learnt(name):
+    """Ftrl does not: at any rate its first step puts a weight of small gradient to zero."""
+    maps, bias = (keras.Variable(np.ones(s, "f4")) for s in ((3, 3, 2, 4), (4,)))
+    optimizer = optimizers.build(name, 0.01)
+    optimizer.apply([keras.ops.full(v.shape, 1e-3) for v in (maps, bias)], [maps, bias])
+    for value in (maps.numpy(), bias.numpy()):
+        assert ((value > 0.9) & (value < 1)).all()
+
+
+def test_muon_turns_kernels_and_leaves_the_rest_to_adam():
+    random = np.random.default_rng(0)
+    shapes = {"maps": (3, 3, 2, 4), "dense": (6, 4), "depthwise": (3, 3, 4, 1), "bias": (4,)}
+    weights = [keras.Variable(np.zeros(shape, "f4"), name=name) for name, shape in shapes.items()]
+    with keras.name_scope("logits"):
+        weights.append(keras.Variable(np.zeros((6, 4), "f4"), name="kernel"))
+    gradients = [random.normal(size=w.shape).astype("f4") for w in weights]
+    optimizers.build("muon", 0.1).apply([keras.ops.array(g) for g in gradients], weights)
+    for weight in weights[:2]:  # all singular values near one: orthogonal, scaled as Adam's steps
+        turned = weight.numpy().reshape(-1, 4)
+        values = np.linalg.svd(turned / (0.1 * 0.2 * np.sqrt(len(turned))), compute_uv=False)
+        assert (values > 0.5).all() and (values < 1.3).all()
+    for weight, gradient in zip(weights[2:], gradients[2:], strict=True):
+        np.testing.assert_allclose(weight.numpy(), -0.1 * np.sign(gradient), rtol=1e-3)
+
+
+def test_muon_decays_no_bias_of_its_own_accord():
+    bias = keras.Variable(np.ones(4, "f4"))
+    optimizers.build("muon", 0.1).apply([keras.ops.zeros(4)], [bias])
+    np.testing.assert_array_equal(bias.numpy(), 1)
 
 
 def test_rates_and_decays_belong_to_their_variable():
@@ -67,7 +120,7 @@ def model_with(optimizer):
     return model
 
 
-@pytest.mark.parametrize("name", ["adamw", "momentum", "damped"])
+@pytest.mark.parametrize("name", ["adamw", "damped", "muon"])
 def test_save_load_continue_equals_uninterrupted(name, tmp_path):
     x = np.random.default_rng(0).normal(size=(32, 4)).astype(np.float32)
     y = x[:, :1] * 2

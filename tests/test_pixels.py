@@ -43,7 +43,9 @@ def test_lossless_formats_are_the_mean_of_the_area_under_each_new_pixel(kind):
 def area_means(image, side):
     """Returns [side, side, 3]: each new pixel's mean over exactly the area it covers."""
     height, width = image.shape[:2]
-    return np.einsum("yh,xw,hwc->yxc", overlap(height, side), overlap(width, side), image)
+    return np.einsum(
+        "yh,xw,hwc->yxc", overlap(height, side), overlap(width, side), image, optimize=True
+    )
 
 
 def overlap(old, new):

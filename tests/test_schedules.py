@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ CLOSED = {
     "constant": ({}, [1, 1, 1, 1]),
     "inverse": ({}, [1, 1 / 2, 1 / 3, 1 / 4]),
     "inverse_time": ({"decay": 0.1}, [1, 1 / 1.1, 1 / 1.2, 1 / 1.3]),
+    "inverse_step": ({"decay": 0.5}, [1, 1 / 1.5, 1 / 2, 1 / 2.5]),
     "compounding": ({"decay": 0.1}, [1, 1 / 1.1, 1 / 1.1**2, 1 / 1.1**3]),
     "step": ({"every": 2, "factor": 0.1}, [1, 1, 0.1, 0.1]),
     "exponential": ({"factor": 0.5}, [1, 0.5, 0.25, 0.125]),
@@ -36,6 +38,50 @@ CLOSED = {
 def test_closed_forms(name):
     options, expected = CLOSED[name]
     np.testing.assert_allclose(at(name, range(4), **options), expected, rtol=1e-12)
+
+
+def test_the_two_forms_of_time_decay_are_the_known_numbers():
+    after = range(1, 4)
+    compounding = 0.1 * np.array(at("compounding", after, decay=0.1))
+    np.testing.assert_allclose(compounding, [0.0909, 0.0826, 0.0751], atol=5e-5)
+    inverse = 0.1 * np.array(at("inverse_time", after, decay=0.1))
+    np.testing.assert_allclose(inverse, [0.0909, 0.0833, 0.0769], atol=5e-5)
+
+
+def test_decay_goes_by_steps_or_stays_through_an_epoch():
+    def rates(name):
+        phase = Phase("p", epochs=3, rate=1.0, warmup=0, schedule=name)
+        return [phases.rate_at(phase, step, 12) for step in range(12)]
+
+    assert len(set(rates("inverse_step"))) == 12
+    for name in ("inverse", "inverse_time", "compounding"):
+        assert [rates(name).count(rate) for rate in sorted(set(rates(name)))] == [4, 4, 4]
+
+
+def test_epochs_count_from_the_end_of_the_warm_up():
+    phase = Phase(
+        "p", epochs=10, rate=1.0, warmup=0.2, schedule="step", schedule_options={"every": 3}
+    )
+    rates = [phases.rate_at(phase, step, 100) for step in range(100)]
+    assert max(rates) == rates[20] == rates[49] == 1.0
+    assert rates[50] == 0.1 and rates[80] == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize("warmup", [0.0, 0.1, 0.37])
+def test_the_first_three_schedules_are_bit_equal_to_their_formulas(warmup):
+    steps = 97
+    warm = round(warmup * steps)
+    factors = {
+        "constant": lambda share: 1.0,
+        "linear": lambda share: 1 - share,
+        "cosine": lambda share: 0.5 * (1 + math.cos(math.pi * share)),
+    }
+    for name, factor in factors.items():
+        phase = Phase("p", rate=3e-3, warmup=warmup, schedule=name)
+        for step in range(steps):
+            rising = 3e-3 * (step + 1) / (warm + 1)
+            falling = 3e-3 * factor((step - warm) / (steps - warm))
+            assert phases.rate_at(phase, step, steps) == (rising if step < warm else falling)
 
 
 def test_restarts_are_the_published_ones():
@@ -58,6 +104,14 @@ def test_one_cycle_rises_peaks_and_ends_low():
     assert found[0] == pytest.approx(0.04) and found[-1] == pytest.approx(1e-5)
     assert np.argmax(found) == 300 and max(found) == 1.0
     assert (np.diff(found[:301]) >= 0).all() and (np.diff(found[300:]) <= 0).all()
+
+
+def test_one_cycle_takes_no_warm_up():
+    rates = [
+        [phases.rate_at(Phase("p", schedule="one_cycle", warmup=w), s, 50) for s in range(50)]
+        for w in (0.0, 0.1)
+    ]
+    assert rates[0] == rates[1]
 
 
 def test_plateau_waits_then_falls_and_stops_at_the_least():
@@ -88,8 +142,10 @@ def test_plateau_through_a_phase_is_the_same_after_a_resume():
 def test_hyperrule_is_a_function_of_the_data(images, steps, warm, tenths):
     rule = schedules.hyperrule(images, batch_size=512)
     assert rule["steps"] == steps and (rule["size"], rule["crop"]) == (512, 480)
-    phase = dataclasses.replace(Phase("bit", **rule["phase"]), epochs=1)
-    rate = [phases.rate_at(phase, step, steps) for step in range(steps)]
+    phase = Phase("bit", **rule["phase"])
+    total = phase.epochs * math.ceil(images / 512)
+    assert steps <= total < steps + math.ceil(images / 512) and phase.patience == phase.epochs
+    rate = [phases.rate_at(phase, step, total) for step in range(total)]
     assert max(rate) == rate[warm] == pytest.approx(0.003)
     assert (np.diff(rate[:warm]) > 0).all()
     for number, milestone in enumerate(tenths, 1):
@@ -99,16 +155,66 @@ def test_hyperrule_is_a_function_of_the_data(images, steps, warm, tenths):
     assert (rule["phase"]["augment"] == "mixup") == (images >= 20_000)
 
 
-@settings(max_examples=200, deadline=None)
+@pytest.mark.parametrize(("images", "batch_size"), [(1, 128), (100, 128), (5000, 128), (20_001, 7)])
+def test_hyperrule_keeps_its_steps_at_any_size(images, batch_size):
+    rule = schedules.hyperrule(images, batch_size=batch_size)
+    each = math.ceil(images / batch_size)
+    assert 0 <= rule["phase"]["epochs"] * each - rule["steps"] < each
+
+
+@pytest.mark.parametrize(
+    "edge", [(19_999, 500), (20_000, 10_000), (499_999, 10_000), (500_000, 20_000)]
+)
+def test_hyperrule_changes_at_its_edges(edge):
+    images, steps = edge
+    assert schedules.hyperrule(images)["steps"] == steps
+    assert schedules.hyperrule(images, (96, 96))["size"] == 512
+    assert schedules.hyperrule(images, (96, 95))["size"] == 160
+
+
+def test_hyperrule_needs_images():
+    with pytest.raises(TlkitError, match="0 images"):
+        schedules.hyperrule(0)
+
+
+def _value(key):
+    least, most = schedules.LIMITS[key]
+    if key in ("cycles", "patience"):
+        return st.integers(int(least), int(most))
+    return st.one_of(st.sampled_from([least, most]), st.floats(least, most))
+
+
+@st.composite
+def _schedules(draw):
+    name = draw(st.sampled_from(sorted(schedules.SCHEDULES)))
+    keys = schedules.SCHEDULES[name].options
+    return name, {key: draw(_value(key)) for key in keys if draw(st.booleans())}
+
+
+@settings(max_examples=400, deadline=None)
 @given(
-    st.sampled_from(sorted(schedules.SCHEDULES)),
-    st.integers(1, 300), st.floats(0, 1, exclude_max=True), st.integers(1, 30),
-    st.lists(st.floats(0, 10), max_size=30),
+    _schedules(), st.integers(1, 300), st.floats(0, 1, exclude_max=True), st.integers(1, 300),
+    st.floats(0, 1), st.lists(st.floats(), max_size=30),
 )  # fmt: skip
-def test_every_rate_is_sane(name, steps, share, epochs, losses):
-    phase = Phase("p", epochs=epochs, schedule=name, rate=0.5)
-    rate = phases.rate_at(phase, int(share * steps), steps, losses)
+def test_every_rate_is_sane(drawn, steps, share, epochs, warmup, losses):
+    name, options = drawn
+    phase = Phase(
+        "p", epochs=epochs, schedule=name, schedule_options=options, warmup=warmup, rate=0.5
+    )
+    step = int(share * steps)
+    rate = phases.rate_at(phase, step, steps, losses)
     assert 0 <= rate <= 0.5
+    kept = Phase(**json.loads(json.dumps(dataclasses.asdict(phase))))
+    assert kept == phase and phases.rate_at(kept, step, steps, list(losses)) == rate
+
+
+@pytest.mark.parametrize("name", schedules.SCHEDULES)
+def test_defaults_are_allowed_and_the_page_lists_them(name):
+    row = schedules.SCHEDULES[name]
+    schedules.check(name, row.options)
+    options = ", ".join(f"{key} {value:g}" for key, value in row.options.items())
+    page = Path(__file__).parents[1] / "docs" / "schedules.md"
+    assert f"| `{name}` | {row.about} | {options} |" in page.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", schedules.SCHEDULES)
@@ -124,9 +230,25 @@ def test_a_phase_survives_json(name):
         ("step", {"evry": 2}, "Did you mean 'every'"),
         ("step", {"every": 0}, "every cannot be 0"),
         ("one_cycle", {"rise": 1.0}, "rise cannot be 1.0"),
+        ("restarts", {"times": 0.5}, "times cannot be 0.5"),  # cycles would shrink for ever
+        ("exponential", {"factor": 2}, "from 1e-06 to 1"),
+        ("snapshot", {"cycles": 2.5}, "a whole number"),
+        ("snapshot", {"cycles": math.inf}, "cycles cannot be inf"),
+        ("plateau", {"patience": True}, "patience cannot be True"),
+        ("step", {"factor": math.nan}, "factor cannot be nan"),
+        ("step", [5], "options are a dict"),
         ("inverse_time", {"decay": "much"}, "decay cannot be 'much'"),
     ],
 )
 def test_wrong_options_say_so(name, options, message):
     with pytest.raises(TlkitError, match=message):
         Phase("p", schedule=name, schedule_options=options)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"warmup": -0.1}, {"warmup": 1.1}, {"warmup": math.nan}, {"rate": -1.0},
+              {"rate": math.nan}, {"decay": -0.5}, {"decay": math.inf}],
+)  # fmt: skip
+def test_wrong_rates_say_so(wrong):
+    with pytest.raises(TlkitError, match="warmup outside 0 to 1, rate or decay"):
+        Phase("p", **wrong)

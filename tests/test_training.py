@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tests.conftest import tiny_backbone
 from tests.test_finetune import DieAt, Dies, assert_same, state
-from tlkit import finetune, losses, optimizers, regularisers, sampling, training
+from tlkit import features, finetune, regularisers, sampling, session, training
 from tlkit.errors import TlkitError
 from tlkit.features import Rows
 from tlkit.model import Classifier, Head
@@ -128,8 +128,8 @@ def trained_once(trainee, epoch):
     return trainee.variables[-1].numpy().copy()
 
 
-@pytest.mark.parametrize("changes", [{"average": 0.9}, {"l2_sp": 0.5}, {"accumulate": 3}], ids=str)
-def test_resumed_ends_bit_equal(data, tmp_path, changes):
+def test_resumed_ends_bit_equal(data, tmp_path):
+    changes = {"average": 0.9, "l2_sp": 0.5, "accumulate": 3, "sampling": "balanced", "clip": 1.0}
     head = Phase("head", epochs=1, rate=0.02, views=1, augment="none", batch_size=16)
     tail = dataclasses.replace(head, name="tail", unfreeze="stage3", epochs=3, **changes)
     whole = finetune.fine_tune(new_model(data), data, (head, tail), out=tmp_path / "whole")
@@ -171,24 +171,6 @@ def test_class_weights_balance_and_know_soft_labels():
         sampling.class_weights(np.array([0, 0, 2]), 3)
 
 
-def test_focal_loss_is_cross_entropy_at_gamma_zero_and_spares_the_easy():
-    logits = tf.constant([[3.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
-    truth = tf.constant([0, 0])
-    plain = losses.softmax(truth, logits)
-    np.testing.assert_allclose(losses.focal(truth, logits, gamma=0.0), plain, rtol=1e-6)
-    p = tf.nn.softmax(logits).numpy()[:, 0]
-    np.testing.assert_allclose(losses.focal(truth, logits), plain * (1 - p) ** 2, rtol=1e-5)
-
-
-@pytest.mark.parametrize("name", losses.LOSSES)
-def test_losses_take_labels_and_targets(name):
-    logits = tf.constant(RANDOM.normal(size=(5, 3)).astype("f4"))
-    truth = tf.constant([0, 1, 2, 1, 0])
-    hard = losses.get(name)(truth, logits)
-    np.testing.assert_allclose(losses.get(name)(tf.one_hot(truth, 3), logits), hard, rtol=1e-6)
-    assert hard.shape == (5,)
-
-
 def test_bfloat16_products_are_near_and_refused_where_they_cannot_be():
     exact, half = trained(new_trainee()), trained(new_trainee(arithmetic="bfloat16"))
     off = max(np.abs(a - b).max() for a, b in zip(exact, half, strict=True))
@@ -197,9 +179,52 @@ def test_bfloat16_products_are_near_and_refused_where_they_cannot_be():
         dataclasses.replace(BARE, arithmetic="bfloat16", batch_norm="train")
 
 
-@pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
-def test_every_optimizer_takes_kernels_and_maps(name):
-    maps, bias = (keras.Variable(np.ones(s, "f4")) for s in ((3, 3, 2, 4), (4,)))
-    optimizer = optimizers.build(name, 0.01, rates=[1.0, 1.0], decays=[0.1, 0.0])
-    optimizer.apply([tf.ones((3, 3, 2, 4)), tf.ones(4)], [maps, bias])
-    assert (maps.numpy() < 1).all() and (bias.numpy() < 1).all()
+def test_what_is_judged_is_multiplied_in_float32():
+    exact, half = new_trainee(), new_trainee(arithmetic="bfloat16")
+    np.testing.assert_array_equal(half.logits(rows(half)), exact.logits(rows(exact)))
+
+
+def test_live_statistics_are_averaged_with_their_weights():
+    trainee = new_trainee(average=0.5, batch_norm="train", batch_size=len(LABELS))
+    moving = next(v for v in trainee.moving if v.path.endswith("norm3/moving_mean"))
+    first = moving.numpy().copy()
+    trained(trainee)
+    last = moving.numpy().copy()
+    assert np.abs(last - first).max() > 1e-3
+    with trainee.judged():
+        expected = 0.1 * first + 0.9 * last  # (1 + t) / (10 + t) at step 0
+        np.testing.assert_allclose(moving.numpy(), expected, rtol=1e-5, atol=1e-7)
+    np.testing.assert_array_equal(moving.numpy(), last)
+
+
+class Keeps(keras.callbacks.Callback):
+    """Keeps the head's bias of each epoch, as a callback sees it."""
+
+    def on_train_begin(self, logs=None):
+        self.seen = []
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.seen.append(self.model.get_layer("head").weights[-1].numpy().copy())
+
+
+def test_the_averaged_weights_are_kept(data, tmp_path):
+    """The model of the run answers as the averages did when their epoch was judged."""
+    keeps = Keeps()
+    phase = Phase("head", epochs=2, rate=0.05, views=1, augment="none", average=0.9, patience=9)
+    run = finetune.fine_tune(
+        new_model(data), data, (phase,), out=tmp_path / "run", callbacks=[keeps]
+    )
+    raw = dataclasses.replace(phase, average=0.0)
+    other = finetune.fine_tune(new_model(data), data, (raw,), out=tmp_path / "raw")
+    logits = run.model.logits(features.pixel_rows(run.store, data.val, run.model.rule))
+    best = min(row["val_loss"] for row in run.history)
+    assert session.log_loss(logits, data.val.labels) == pytest.approx(best, rel=1e-5)
+    kept = run.model.classify.weights[-1].numpy()
+    assert any(np.array_equal(kept, bias) for bias in keeps.seen)
+    assert [r["loss"] for r in run.history] == [r["loss"] for r in other.history]
+    assert run.history[0]["val_loss"] != other.history[0]["val_loss"]
+
+
+def test_balancing_twice_is_refused():
+    with pytest.raises(TlkitError, match="count twice over"):
+        dataclasses.replace(BARE, class_weight="balanced", sampling="balanced")

@@ -25,7 +25,9 @@ def focal(truth, logits, smoothing=0.0, gamma=2.0):
     """Cross-entropy of each class times (1 - p) ** gamma, [n] (Lin et al., ICCV 2017)."""
     target = one_hot(truth, logits) * (1.0 - smoothing) + smoothing / logits.shape[-1]
     log_p = ops.log_softmax(logits)
-    return -ops.sum(target * (1.0 - ops.exp(log_p)) ** gamma * log_p, -1)
+    # Below gamma 1 the power has an infinite slope at 0, where a sure image stands: NaN gradients.
+    rest = ops.maximum(-ops.expm1(log_p), 1e-7)
+    return -ops.sum(target * rest**gamma * log_p, -1)
 
 
 def hinge(truth, logits, smoothing=0.0, gamma=0.0):

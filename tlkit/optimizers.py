@@ -5,7 +5,10 @@ change over a reload. Here the multipliers are a list in the order of the variab
 optimizer goes on where it stopped.
 """
 
+from typing import Any
+
 import keras
+from keras import ops
 
 from tlkit.errors import TlkitError, unknown
 
@@ -63,25 +66,52 @@ class DampedSGD(keras.optimizers.SGD):
         super().update_step(gradient * (1.0 - self.momentum), variable, learning_rate)
 
 
+@keras.saving.register_keras_serializable("tlkit")
+class ConvMuon(keras.optimizers.Muon):
+    """Muon (Jordan 2024) for convolutions too, as matrices [height x width x in, out].
+
+    Keras's turns 2-D kernels only, so that of most convnets it would train the head alone, and
+    everything else by Adam. Here Adam takes what the method's author gives it: the layer of the
+    logits, biases and norms, and depthwise kernels, which are no matrices.
+    """
+
+    def _should_use_adamw(self, variable):
+        convolution = len(variable.shape) == 4 and variable.shape[-1] > 1
+        return not convolution and super()._should_use_adamw(variable)
+
+    def zeropower_via_newtonschulz5(self, x, steps):
+        return ops.reshape(super().zeropower_via_newtonschulz5(_matrix(x), steps), x.shape)
+
+    def lr_adjust(self, x):
+        return ops.reshape(super().lr_adjust(_matrix(x)), x.shape)
+
+
+def _matrix(kernel):
+    return ops.reshape(kernel, (-1, kernel.shape[-1]))
+
+
+# Left out: Ftrl, whose first step would wipe out pretrained weights (it knows but its own sums),
+# and ScheduleFreeAdamW, which has no use for schedules.
 OPTIMIZERS = {
     "adam": keras.optimizers.Adam,
     "adamw": keras.optimizers.Adam,  # the decay is the layerwise one, never on biases and norms
     "nadam": keras.optimizers.Nadam,
     "adamax": keras.optimizers.Adamax,
-    "adafactor": keras.optimizers.Adafactor,
+    "adafactor": keras.optimizers.Adafactor,  # its rates are relative to the size of a kernel
     "lamb": keras.optimizers.Lamb,
-    "muon": keras.optimizers.Muon,
+    "muon": ConvMuon,
     "rmsprop": keras.optimizers.RMSprop,
     "adagrad": keras.optimizers.Adagrad,
     "adadelta": keras.optimizers.Adadelta,
-    "ftrl": keras.optimizers.Ftrl,
     "lion": keras.optimizers.Lion,
     "sgd": keras.optimizers.SGD,
     "momentum": keras.optimizers.SGD,
     "nesterov": keras.optimizers.SGD,
     "damped": DampedSGD,
 }
-_SETTINGS = {
+_SETTINGS: dict[str, dict[str, Any]] = {
+    # Keras would let everything decay, biases and norms too.
+    "muon": {"weight_decay": None, "adam_weight_decay": None, "exclude_layers": ["(^|/)logits/"]},
     "momentum": {"momentum": 0.9},
     "nesterov": {"momentum": 0.9, "nesterov": True},
     "damped": {"momentum": 0.9},

@@ -1,6 +1,7 @@
 """Fine-tuning as data: a phase says what trains, how fast and for how long."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 from tlkit import schedules
@@ -22,7 +23,8 @@ class Phase:
         rate: Learning rate of the head and of the last stage.
         decay: Factor on the rate for each stage further down.
         schedule: A key of `schedules.SCHEDULES`.
-        warmup: Share of the steps in which the rate rises linearly from near zero.
+        warmup: Share of the steps in which the rate rises linearly from near zero; none where
+            the schedule rises by itself, as `one_cycle` does.
         patience: Epochs without a better validation loss before the phase ends.
         batch_norm: `frozen` keeps statistics and affine as they are, `train` trains both.
         optimizer: A key of `optimizers.OPTIMIZERS`.
@@ -86,6 +88,13 @@ class Phase:
             raise TlkitError(f"Phase {self.name!r}: smoothing {self.smoothing} with {self.loss}")
         if not 0 <= self.average < 1 or min(self.clip, self.l2_sp, self.gamma) < 0:
             raise TlkitError(f"Phase {self.name!r}: average, clip, l2_sp or gamma: {self}")
+        if not (0 <= self.warmup <= 1 and 0 <= self.rate < math.inf and 0 <= self.decay < math.inf):
+            raise TlkitError(f"Phase {self.name!r}: warmup outside 0 to 1, rate or decay: {self}")
+        if "balanced" == self.class_weight == self.sampling:
+            raise TlkitError(
+                f"Phase {self.name!r}: class_weight and sampling both balance, so that rare "
+                "classes would count twice over. Choose one."
+            )
         if self.arithmetic == "bfloat16" and self.batch_norm == "train":
             raise TlkitError(f"Phase {self.name!r}: bfloat16 is for frozen normalization only.")
 
@@ -109,7 +118,7 @@ def rate_at(phase: Phase, step: int, steps: int, losses: Sequence[float] = ()) -
     Args:
         losses: Validation losses of the phase's finished epochs.
     """
-    warm = round(phase.warmup * steps)
+    warm = 0 if schedules.SCHEDULES[phase.schedule].rises else round(phase.warmup * steps)
     if step < warm:
         return phase.rate * (step + 1) / (warm + 1)
     epoch = (step - warm) * phase.epochs / steps

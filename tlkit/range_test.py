@@ -2,7 +2,7 @@
 
 Smith, "Cyclical learning rates", WACV 2017, section 3.3. The loss falls while the rate is useful
 and rises when it is too large. The classifier itself is never touched, and what the test draws at
-random is put back: both are checked before it returns.
+random is put back; that the model has not changed is checked before it returns.
 """
 
 import contextlib
@@ -100,7 +100,7 @@ def lr_find(
 
     Args:
         phase: What to train and how; the last default phase if None. Its rate and schedule are
-            not used.
+            not used, nor are class weights.
         lowest, highest: First and last rate, before the factors of lower stages.
         steps: Steps from the one to the other; fewer if the loss explodes before.
 
@@ -112,7 +112,7 @@ def lr_find(
         raise TlkitError(f"No climb: {steps} steps from {lowest} to {highest}. Take 10 or more.")
     phase = phase or default_phases(model)[-1]
     before = _digest(model)
-    with _random_states(), tempfile.TemporaryDirectory() as folder:
+    with _random_states(seed), tempfile.TemporaryDirectory() as folder:
         model.save(folder)
         copy = Classifier.load(folder)
         trainee = Trainee(copy, phase)
@@ -165,9 +165,11 @@ def _digest(model: Classifier) -> tuple:
 
 
 @contextlib.contextmanager
-def _random_states() -> Iterator[None]:
-    """Puts Python's and NumPy's random states back, which Keras draws new seeds from."""
+def _random_states(seed: int) -> Iterator[None]:
+    """Seeds Python's and NumPy's generators, which Keras draws from, and puts them back."""
     python, numpy = random.getstate(), np.random.get_state()
+    random.seed(seed)
+    np.random.seed(seed)
     try:
         yield
     finally:

@@ -67,6 +67,8 @@ class Session:
     def _phase(self, number: int):
         phase = self.run.phases[number]
         trainee = training.Trainee(self.model, phase)
+        # A callback may look at the weights after any batch: then each is a call of its own.
+        trainee.together = 1 if self.callbacks.callbacks else training.TOGETHER
         self._remember(trainee.moving)
         train, validation = self._rows(phase, trainee)
         start = self._begin(number, trainee)
@@ -128,7 +130,8 @@ class Session:
             "learning_rate": step["rate"],
             "seconds": time.perf_counter() - began,
         }
-        self.callbacks.on_epoch_end(done, dict(row))
+        with trainee.judged():  # who saves the model here saves what the row speaks of
+            self.callbacks.on_epoch_end(done, dict(row))
         return row, logits
 
     def _judge(self, row, logits) -> bool:
