@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import tiny_backbone
-from tlkit import budget, finetune, planner, weights
+from tlkit import augment, budget, features, finetune, planner, training, weights
 from tlkit.errors import AuditError, TlkitError
 from tlkit.model import Classifier
 from tlkit.phases import Phase
@@ -85,7 +85,7 @@ def test_time_is_saved_on_views_first_then_on_epochs():
     assert budget.fit_budget(plan, COST, 2)[2] == []
     fitted, cost, (line,) = budget.fit_budget(plan, COST, 1.4)
     assert [p.views for p in fitted] == [1, 1] and [p.epochs for p in fitted] == [4, 4]
-    assert line == "To end in 1.4 minutes: 1 views in place of 2."
+    assert line == "To end in 1.4 minutes: 1 view in place of 2."
     assert cost.seconds == COST.seconds - 24
     fitted, cost, (line,) = budget.fit_budget(plan, COST, 1)
     assert [p.epochs for p in fitted] == [2, 2] and "fewer epochs" in line
@@ -94,16 +94,53 @@ def test_time_is_saved_on_views_first_then_on_epochs():
         budget.fit_budget(plan, COST, 0.5)
 
 
-def test_memory_is_saved_by_mapping_rows():
-    store = Store()
-    assert budget.fit_memory(COST, store, 3e9) == []
-    large = dataclasses.replace(COST, memory=3e9)
-    store.memory = 10**9
-    cost = dataclasses.replace(large, phases=(PhaseCost("head", 1, 0, 1, 1, 1, 2 * 10**9),))
+def test_views_are_kept_where_fewer_would_save_nothing():
+    known = dataclasses.replace(COST, phases=(PhaseCost("head", 0, 0, 2, 30.0, 4, 10**6),))
+    (fitted,), _, (line,) = budget.fit_budget((HEAD,), known, 1.5)
+    assert (fitted.views, fitted.epochs) == (2, 2) and "view" not in line
+    drawn_live = dataclasses.replace(
+        COST, phases=(COST.phases[0], PhaseCost("tail", 0, 0, 2, 30.0, 4, 0))
+    )
+    fitted, _, _ = budget.fit_budget((HEAD, TAIL), drawn_live, 2.5)
+    assert [phase.views for phase in fitted] == [1, 2]
+
+
+def test_memory_is_saved_by_mapping_rows(tmp_path):
+    store = Store(tmp_path, memory=10**9)
+    cost = dataclasses.replace(COST, memory=3e9, held=10**9, views=4)
+    assert budget.fit_memory(cost, store, 3e9) == [] and store.memory == 10**9
     (line,) = budget.fit_memory(cost, store, 2.5e9)
-    assert store.memory == 5 * 10**8 and "500 MB" in line
+    assert store.memory == 10**8 and "100 MB" in line
     with pytest.raises(TlkitError, match="too little"):
         budget.fit_memory(cost, store, 1e9)
+    with pytest.raises(TlkitError, match="without a folder"):
+        budget.fit_memory(cost, Store(), 2.5e9)
+
+
+def test_no_more_rows_are_in_memory_than_is_said(model, data, tmp_path):
+    views = [features.View(augment.policy("flip", 1.0), 0, number) for number in range(2)]
+    train, val = len(data.train), len(data.val)
+    one = train * 8 * 8 * 12 * 2  # a view of float16 maps at stage2
+    pixel_bytes = (train + val) * 32 * 32 * 3
+    for number, (limit, kept) in enumerate([(one, 2 * one), (one - 1, 0), (pixel_bytes, 2 * one)]):
+        store = Store(tmp_path / str(number), memory=limit)
+        found = planner.estimate(model, data, (TAIL,), store=store)
+        frozen = features.Frozen(model, store)
+        rows = [frozen.rows(data.train, "stage2", view) for view in views]
+        held = sum(part.nbytes for part in rows if not isinstance(part, np.memmap))
+        assert held == kept
+        assert found.held == kept + (pixel_bytes if pixel_bytes <= limit else 0)
+
+
+def test_a_timing_that_is_cut_off_leaves_the_model_as_it_was(model, data, monkeypatch):
+    def cut_off(trainee, rows):
+        raise KeyboardInterrupt
+
+    before = planner._digest(model)
+    monkeypatch.setattr(training.Trainee, "logits", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        planner.estimate(model, data, (TAIL,), store=Store())
+    assert planner._digest(model) == before
 
 
 def test_after_the_deadline_no_epoch_begins(model, data, tmp_path):

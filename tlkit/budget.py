@@ -38,7 +38,8 @@ def fit_budget(
 ) -> tuple[tuple[Phase, ...], Estimate, list[str]]:
     """Returns a plan that should end in time, its cost, and in words what was changed.
 
-    First fewer views, down to one, then fewer epochs, in the same share for all phases.
+    First fewer views, down to one, where views are still to be computed; then fewer epochs, in
+    the same share for all phases.
 
     Args:
         cost: Of `plan`.
@@ -51,10 +52,11 @@ def fit_budget(
     if minutes is None or cost.seconds <= 60 * minutes:
         return plan, cost, []
     limit, lines = 60.0 * minutes, []
-    views = max(view_count(phase) for phase in plan)
+    costly = any(phase.views for phase in cost.phases)
+    views = max((view_count(p) for p in plan), default=1) if costly else 1
     for fewer in range(views - 1, 0, -1):
         plan, cost = _fewer_views(plan, cost, fewer)
-        lines = [f"{fewer} views in place of {views}"]
+        lines = [f"{fewer} view{'s' if fewer > 1 else ''} in place of {views}"]
         if cost.seconds <= limit:
             break
     if cost.seconds > limit:
@@ -65,13 +67,23 @@ def fit_budget(
 
 
 def _fewer_views(plan, cost: Estimate, views: int) -> tuple[tuple[Phase, ...], Estimate]:
-    """Returns plan and cost with no more than so many views."""
-    shares = [min(1.0, views / view_count(phase)) for phase in plan]
+    """Returns plan and cost with no more than so many views, but for phases that draw them live.
+
+    Phases that share the views of another pay nothing for them, yet must not be left with more.
+    """
+    cached = [bool(c.cache or c.views) for c in cost.phases]
+    shares = [
+        min(1.0, views / view_count(phase)) if kept else 1.0
+        for phase, kept in zip(plan, cached, strict=True)
+    ]
     phases = [
         dataclasses.replace(c, views=c.views * share, cache=int(c.cache * share))
         for c, share in zip(cost.phases, shares, strict=True)
     ]
-    fewer = tuple(dataclasses.replace(p, views=min(p.views, views)) for p in plan)
+    fewer = tuple(
+        dataclasses.replace(p, views=min(p.views, views)) if kept else p
+        for p, kept in zip(plan, cached, strict=True)
+    )
     return fewer, dataclasses.replace(cost, phases=tuple(phases))
 
 
@@ -95,9 +107,9 @@ def fit_memory(cost: Estimate, store: Store, limit: float) -> list[str]:
     """Makes `store` map rows from disk where they would not fit into `limit` bytes.
 
     Raises:
-        TlkitError: The process needs more than that without any row.
+        TlkitError: The process needs more than that without any row, or `store` has no disk.
     """
-    spare = limit - (cost.memory - min(cost.cache, store.memory))
+    spare = limit - (cost.memory - cost.held)
     if spare < 0:
         raise TlkitError(
             f"{limit / 1e9:.1f} GB are too little: the network alone takes about "
@@ -105,8 +117,14 @@ def fit_memory(cost: Estimate, store: Store, limit: float) -> list[str]:
         )
     if cost.memory <= limit:
         return []
-    store.memory = int(spare)
-    return [f"To stay within {limit / 1e9:.1f} GB, rows beyond {spare / 1e6:,.0f} MB are mapped."]
+    if store.folder is None:
+        raise TlkitError("A store without a folder cannot map rows from disk. Give it one.")
+    # Pixels and every view are read by themselves, each up to the store's limit.
+    store.memory = min(store.memory, int(spare / (cost.views + 1)))
+    return [
+        f"To stay within {limit / 1e9:.1f} GB, views of more than {store.memory / 1e6:,.0f} MB "
+        "are mapped from disk."
+    ]
 
 
 def compare(cost: Estimate, run) -> str:

@@ -4,6 +4,7 @@ Decoding, the frozen part and a training step of each phase are timed on a handf
 rest is counting. The estimate is for all epochs: early stopping may end a phase sooner.
 """
 
+import contextlib
 import dataclasses
 import os
 import time
@@ -69,11 +70,15 @@ class Estimate:
         phases: One entry for each phase.
         memory: Most bytes of the process at any time.
         saving: Seconds for writing the model before and after training.
+        held: Bytes of `memory` that are rows; the store can map them from disk instead.
+        views: Most views one phase holds at a time: the store's limit is for each by itself.
     """
 
     phases: tuple[PhaseCost, ...]
     memory: float
     saving: float
+    held: int = 0
+    views: int = 1
 
     @property
     def seconds(self) -> float:
@@ -159,11 +164,21 @@ class _Timer:
         done: set[tuple] = set()
         phases = tuple(self._phase(phase, done) for phase in self.plan)
         layers = len(self.model.backbone.net.layers)
-        cached = max((phase.cache for phase in phases), default=0)
+        held = self._held(phases)
+        memory = resident() + OVERHEAD + held + 4 * _bytes(self.model.variables)
+        views = max((view_count(phase) for phase in self.plan), default=1)
+        return Estimate(phases, memory, 2 * LAYER_SAVE * layers, held, views)
+
+    def _held(self, phases: Sequence[PhaseCost]) -> int:
+        """Returns the bytes of rows in memory: a view beyond the store's limit is mapped."""
         pixel_bytes = self.frozen.row_bytes(PIXELS) * (len(self.data.train) + len(self.data.val))
-        kept = min(cached, self.store.memory) + min(pixel_bytes, self.store.memory)
-        memory = resident() + OVERHEAD + kept + 4 * _bytes(self.model.variables)
-        return Estimate(phases, memory, 2 * LAYER_SAVE * layers)
+        caches = [phase.cache for phase in phases]
+        if self.store.folder is None:  # every kind stays, and is copied in the order asked for
+            return 2 * (sum(caches) + pixel_bytes)
+        limit = self.store.memory
+        counts = [view_count(phase) for phase in self.plan]
+        kept = [c for c, n in zip(caches, counts, strict=True) if c <= n * limit]
+        return max(kept, default=0) + (pixel_bytes if pixel_bytes <= limit else 0)
 
     def _phase(self, phase: Phase, done: set[tuple]) -> PhaseCost:
         boundary = self.model.boundary_below(phase.unfreeze)
@@ -242,32 +257,19 @@ class _Timer:
         return _least(lambda: call(x)) / BATCH, compiling
 
     def _step_seconds(self, phase: Phase, boundary) -> tuple[float, float, int]:
-        """Returns seconds for a training row and for tracing, and the bytes of what is open.
-
-        Puts all that it changes back.
-        """
+        """Returns seconds for a training row and for tracing, and the bytes of what is open."""
         model = self.model
         size = min(phase.batch_size, len(self.data.train))
         x = self.rng.normal(size=(size, *model.boundary_shape(boundary))).astype(np.float32)
         labels = self.rng.integers(0, len(model.class_names), size)
-        kept = [variable.numpy().copy() for variable in model.variables]
-        flags = [layer.trainable for layer in model.backbone.net.layers]
-        live, slow = model.extractor.live, _momenta(model)
-        whole = model.extractor.trainable
-        began = time.perf_counter()
-        trainee = training.Trainee(model, phase)
-        rows = Rows(lambda part, view: x[part], labels)
-        trainee.step(x, labels, 0.0)
-        trainee.logits(rows)
-        tracing = time.perf_counter() - began
-        seconds = _least(lambda: trainee.step(x, labels, 0.0)) / size
-        for variable, value in zip(model.variables, kept, strict=True):
-            variable.assign(value)
-        model.extractor.live, model.extractor.trainable = live, whole
-        for layer, flag in zip(model.backbone.net.layers, flags, strict=True):
-            layer.trainable = flag
-        for layer, momentum in slow:
-            layer.momentum = momentum
+        with _put_back(model):
+            began = time.perf_counter()
+            trainee = training.Trainee(model, phase)
+            rows = Rows(lambda part, view: x[part], labels)
+            trainee.step(x, labels, 0.0)
+            trainee.logits(rows)
+            tracing = time.perf_counter() - began
+            seconds = _least(lambda: trainee.step(x, labels, 0.0)) / size
         return seconds, tracing, _bytes(trainee.variables)
 
 
@@ -279,6 +281,24 @@ def _least(job) -> float:
         job()
         seconds.append(time.perf_counter() - began)
     return min(seconds)
+
+
+@contextlib.contextmanager
+def _put_back(model):
+    """Ends with values, flags and momenta as they were, also where Ctrl-C ends the timing."""
+    kept = [variable.numpy().copy() for variable in model.variables]
+    flags = [layer.trainable for layer in model.backbone.net.layers]
+    live, whole, slow = model.extractor.live, model.extractor.trainable, _momenta(model)
+    try:
+        yield
+    finally:
+        for variable, value in zip(model.variables, kept, strict=True):
+            variable.assign(value)
+        model.extractor.live, model.extractor.trainable = live, whole
+        for layer, flag in zip(model.backbone.net.layers, flags, strict=True):
+            layer.trainable = flag
+        for layer, momentum in slow:
+            layer.momentum = momentum
 
 
 def _momenta(model) -> list[tuple[Any, float]]:
