@@ -1,18 +1,24 @@
 """The range test finds a known rate, and leaves everything as it was."""
 
+import dataclasses
 import random
+import shlex
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from click.testing import CliRunner
 
 from tests.conftest import tiny_backbone
 from tlkit import range_test, weights
 from tlkit.cli import main
+from tlkit.commands.lr_find import _command
 from tlkit.errors import AuditError, TlkitError
 from tlkit.model import Classifier
 from tlkit.phases import Phase
 from tlkit.range_test import RangeTest
+from tlkit.training import Trainee
 
 TAIL = Phase("tail", unfreeze="stage3", augment="flip", batch_size=16)
 
@@ -53,8 +59,60 @@ def test_everything_is_as_it_was(data):
 def test_a_change_of_the_model_is_noticed(data, monkeypatch):
     model = Classifier(tiny_backbone(), data.class_names)
     monkeypatch.setattr(range_test.Classifier, "load", lambda folder: model)
-    with pytest.raises(AuditError, match="changed the model"):
+    with pytest.raises(AuditError, match="weights, trainable flags"):
         range_test.lr_find(model, data, TAIL, steps=10)
+
+
+def test_a_trained_model_keeps_its_optimizer_flags_and_momentum(data):
+    model = Classifier(tiny_backbone(), data.class_names)
+    Trainee(model, dataclasses.replace(TAIL, batch_norm="train"))  # live, compiled, low momentum
+    keras_model = model.keras_model
+    keras_model.fit(np.zeros((4, 32, 32, 3)), np.zeros(4), epochs=1, verbose=0)
+    before = range_test._state(model)
+    moments = [v.numpy().tobytes() for v in keras_model.optimizer.variables]
+    assert any(map(any, moments)) and before["BatchNorm's mode"]
+    range_test.lr_find(model, data, TAIL, steps=10)
+    assert range_test._state(model) == before
+    assert [v.numpy().tobytes() for v in keras_model.optimizer.variables] == moments
+
+
+@pytest.mark.parametrize(
+    ("what", "change"),
+    [
+        ("weights", lambda m: m.variables[0].assign_add(m.variables[0] * 0 + 1e-6)),
+        ("trainable flags", lambda m: setattr(m.stage_layers("stage1")[0], "trainable", False)),
+        ("BatchNorm's mode", lambda m: setattr(m.extractor, "live", not m.extractor.live)),
+        ("momentum", lambda m: setattr(m.backbone.net.get_layer("norm3"), "momentum", 0.5)),
+        ("compilation", lambda m: m.keras_model.compile("sgd")),
+        ("Python's random state", lambda m: random.random()),
+        ("NumPy's random state", lambda m: np.random.rand()),
+    ],
+)
+def test_every_kind_of_change_is_seen(data, what, change):
+    model = Classifier(tiny_backbone(), data.class_names)
+    before = range_test._state(model)
+    assert range_test._state(model) == before
+    change(model)
+    after = range_test._state(model)
+    assert any(what in name and after[name] != before[name] for name in before)
+
+
+def test_no_generator_draws_anything_else_afterwards(data):
+    model = Classifier(tiny_backbone(), data.class_names)
+
+    def draws(between):
+        keras.utils.set_random_seed(5)
+        tf.random.set_global_generator(tf.random.Generator.from_seed(5))
+        keras.random.uniform([1])  # Keras makes its own generator only now
+        between()
+        drawn = keras.random.uniform([3]), tf.random.uniform([3])
+        own = tf.random.get_global_generator().uniform([3])
+        return [*map(np.asarray, (*drawn, own)), np.random.rand(), random.random()]
+
+    expected = draws(lambda: None)
+    found = draws(lambda: range_test.lr_find(model, data, TAIL, steps=10))
+    for one, other in zip(expected, found, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_the_climb_ends_where_the_loss_explodes(data):
@@ -75,3 +133,12 @@ def test_the_command_draws_and_says_what_next(photos, tmp_path):
     done = CliRunner().invoke(main, ["lr-find", str(photos), *options, "--out", str(out)])
     assert done.exit_code == 0, done.output
     assert "Range test of phase" in done.output and out.stat().st_size > 5000
+
+
+def test_the_next_command_trains_what_was_tried():
+    chosen = {"backbone": "resnet50", "weights": "none", "size": None, "unfreeze": "stage3"}
+    words = shlex.split(_command("my photos", chosen, 0.00312))
+    assert words[:3] == ["tlkit", "finetune", "my photos"]
+    assert words[3:] == [
+        "--backbone", "resnet50", "--weights", "none", "--unfreeze", "stage3", "--rate", "0.0031",
+    ]  # fmt: skip

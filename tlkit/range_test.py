@@ -2,7 +2,7 @@
 
 Smith, "Cyclical learning rates", WACV 2017, section 3.3. The loss falls while the rate is useful
 and rises when it is too large. The classifier itself is never touched, and what the test draws at
-random is put back; that the model has not changed is checked before it returns.
+random is put back; both are checked before it returns.
 """
 
 import contextlib
@@ -12,6 +12,7 @@ import random
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -111,7 +112,7 @@ def lr_find(
     if not 0 < lowest < highest or steps < 10:
         raise TlkitError(f"No climb: {steps} steps from {lowest} to {highest}. Take 10 or more.")
     phase = phase or default_phases(model)[-1]
-    before = _digest(model)
+    before = _state(model)
     with _random_states(seed), tempfile.TemporaryDirectory() as folder:
         model.save(folder)
         copy = Classifier.load(folder)
@@ -119,8 +120,9 @@ def lr_find(
         rows = _rows(copy, data, phase, trainee.boundary, seed, store)
         rates = np.geomspace(lowest, highest, steps)
         losses = list(_climb(trainee, rows, rates, seed))
-    if _digest(model) != before:
-        raise AuditError("The range test has changed the model it was to leave alone.")
+    after = _state(model)
+    if changed := [what for what in before if after[what] != before[what]]:
+        raise AuditError(f"The range test has changed what it was to leave: {', '.join(changed)}.")
     return RangeTest(rates[: len(losses)], np.array(losses), phase)
 
 
@@ -159,9 +161,29 @@ def _batches(rows, phase, seed) -> Iterator[np.ndarray]:
         epoch += 1
 
 
-def _digest(model: Classifier) -> tuple:
-    flags = tuple(layer.trainable for layer in model.backbone.net.layers)
-    return weights.fingerprint(model.variables), flags, model.extractor.live
+def _state(model: Classifier) -> dict[str, Any]:
+    """Returns all that the test must leave as it was, by the words an error names it with."""
+    whole = model.keras_model
+    layers = [*_layers(whole), *_layers(model.backbone.net)]
+    optimizer = getattr(whole, "optimizer", None)
+    kind, key, *place = np.random.get_state()
+    return {
+        "weights": weights.fingerprint(model.variables),
+        "trainable flags": [layer.trainable for layer in layers],
+        "BatchNorm's mode": model.extractor.live,
+        "BatchNorm's momentum": [getattr(layer, "momentum", None) for layer in layers],
+        "compilation": (whole.compiled, id(optimizer)),
+        "optimizer": weights.fingerprint(optimizer.variables) if optimizer else None,
+        "Python's random state": random.getstate(),
+        "NumPy's random state": (kind, np.asarray(key).tobytes(), place),
+    }
+
+
+def _layers(layer) -> Iterator[Any]:
+    """Yields `layer` and every layer nested in it."""
+    yield layer
+    for child in getattr(layer, "layers", []):
+        yield from _layers(child)
 
 
 @contextlib.contextmanager

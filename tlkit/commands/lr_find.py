@@ -26,14 +26,26 @@ def lr_find(photos, backbone, weights, size, unfreeze, steps, out, **options):
     from tlkit.range_test import lr_find as climb
 
     data = load(photos, options)
-    weights = None if weights == "none" else weights
-    recipe = {"backbone": backbone, "weights": weights, "size": size, "seed": options["seed"]}
+    loaded = None if weights == "none" else weights
+    recipe = {"backbone": backbone, "weights": loaded, "size": size, "seed": options["seed"]}
     model = recipe_files.classifier(recipe, data.class_names)
-    phase = default_phases(model)[-1]
-    if unfreeze:
-        phase = dataclasses.replace(phase, unfreeze=None if unfreeze == "none" else unfreeze)
+    plan = default_phases(model)
+    phase = plan[0] if unfreeze == "none" else plan[-1]  # as finetune reads the option
+    if unfreeze and unfreeze != "none":
+        phase = dataclasses.replace(phase, unfreeze=unfreeze)
     found = climb(model, data, phase, steps=steps, seed=options["seed"])
     click.echo(found)
     click.echo(f"Curve: {found.plot(out)}")
     if found.suggestion is not None:
-        click.echo(f"Next: tlkit finetune {photos} --rate {found.suggestion:.1g}")
+        chosen = {"backbone": backbone, "weights": weights, "size": size, "unfreeze": unfreeze}
+        click.echo(f"Next: {_command(photos, chosen, found.suggestion)}")
+
+
+def _command(photos, chosen, rate) -> str:
+    """Returns the `finetune` that trains what was tried: another model has another rate."""
+    import shlex
+
+    words = ["tlkit", "finetune", photos]
+    for name, value in chosen.items():
+        words += [f"--{name}", str(value)] if value is not None else []
+    return shlex.join([*words, "--rate", f"{rate:.2g}"])
