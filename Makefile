@@ -12,7 +12,7 @@ demo: .venv/ready
 	$(BIN)/tlkit demo
 
 test: check
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 check: .venv/ready
 	$(BIN)/ruff check .
