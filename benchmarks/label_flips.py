@@ -16,10 +16,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tlkit import checks, confident, doubts, neighbours, probes, sources
+from tlkit import checks, confident, doubts, neighbours, probes, recipe_files, sources
 from tlkit.features import Frozen, View
 from tlkit.folds import grouped_folds
-from tlkit.label_check import extractor
 from tlkit.model import POOLED
 from tlkit.store import Store
 
@@ -40,7 +39,8 @@ class Known:
 def known(folder: str, backbone: str, weights: str, size: int | None) -> Known:
     """Returns what all seeds share."""
     images = neighbours.gather(folder)
-    model = extractor(backbone, images.class_names, weights, size)
+    settings = {"backbone": backbone, "weights": weights, "size": size}
+    model = recipe_files.classifier(settings, images.class_names)
     features = Frozen(model, Store.default()).rows(images, POOLED, View())
     table = images.table
     clusters = checks.check(table).clusters

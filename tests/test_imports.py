@@ -28,6 +28,7 @@ LEVELS = (
         "sampling",
         "averaging",
         "regularisers",
+        "formats",
     ),
     (
         "table",
@@ -44,6 +45,7 @@ LEVELS = (
         "study",
         "workers",
         "recipe_files",
+        "pages",
     ),
     (
         "sources",

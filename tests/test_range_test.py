@@ -13,7 +13,9 @@ from click.testing import CliRunner
 from tests.conftest import tiny_backbone
 from tlkit import range_test, weights
 from tlkit.cli import main
+from tlkit.commands.finetune import finetune
 from tlkit.commands.lr_find import _command
+from tlkit.commands.lr_find import lr_find as lr_find_command
 from tlkit.errors import AuditError, TlkitError
 from tlkit.model import Classifier
 from tlkit.phases import Phase
@@ -136,9 +138,11 @@ def test_the_command_draws_and_says_what_next(photos, tmp_path):
 
 
 def test_the_next_command_trains_what_was_tried():
-    chosen = {"backbone": "resnet50", "weights": "none", "size": None, "unfreeze": "stage3"}
-    words = shlex.split(_command("my photos", chosen, 0.00312))
+    given = ["--backbone", "resnet50", "--weights", "none", "--unfreeze", "stage3"]
+    given += ["--val-share", "0.2"]
+    context = lr_find_command.make_context("lr-find", ["my photos", "--steps", "20", *given])
+    with context:
+        words = shlex.split(_command("my photos", 0.00312))
     assert words[:3] == ["tlkit", "finetune", "my photos"]
-    assert words[3:] == [
-        "--backbone", "resnet50", "--weights", "none", "--unfreeze", "stage3", "--rate", "0.0031",
-    ]  # fmt: skip
+    assert sorted(words[3:]) == sorted([*given, "--rate", "0.0031"])
+    finetune.make_context("finetune", words[2:])  # it takes them all

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tlkit import report
+from tlkit import formats, report
 from tlkit.errors import TlkitError
 from tlkit.metrics import Evaluation, evaluate, softmax
 
@@ -290,7 +290,7 @@ def test_write_is_the_rendered_page(tmp_path):
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [
-        (None, report.DASH),
+        (None, formats.DASH),
         (3.14, "3.1 s"),
         (9.96, "10 s"),
         (59.6, "1 min 00 s"),
@@ -298,20 +298,20 @@ def test_write_is_the_rendered_page(tmp_path):
     ],
 )
 def test_duration(seconds, text):
-    assert report.duration(seconds) == text
+    assert formats.duration(seconds) == text
 
 
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        (None, report.DASH),
+        (None, formats.DASH),
         (True, "yes"),
         (12345, "12,345"),
         (1e-5, "1e-05"),
         ([1, 2.5], "1, 2.5"),
-        ({"a": None}, f"a: {report.DASH}"),
+        ({"a": None}, f"a: {formats.DASH}"),
         ("plain", "plain"),
     ],
 )
 def test_compact(value, text):
-    assert report.compact(value) == text
+    assert formats.compact(value) == text

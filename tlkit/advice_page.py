@@ -1,26 +1,17 @@
 """The advice as one HTML file: no network, no scripts, every picture inside."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import jinja2
-
-from tlkit import advice_plots, advice_text, plots
+from tlkit import advice_plots, advice_text, pages, plots
 from tlkit.advice_rules import TABLE
 
 if TYPE_CHECKING:
     from tlkit.advice import Advice
 
-TEMPLATES = Path(__file__).parent / "templates"
-
 
 def render(advice: "Advice") -> str:
     """Returns the page."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True,
-        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    return environment.get_template("advice.html").render(_context(advice))
+    return pages.render("advice.html", _context(advice))
 
 
 def _context(advice: "Advice") -> dict[str, Any]:

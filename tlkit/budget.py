@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import keras
 
 from tlkit.errors import TlkitError
+from tlkit.formats import duration
 from tlkit.phases import Phase, view_count
-from tlkit.planner import Estimate, in_words
+from tlkit.planner import Estimate
 from tlkit.store import Store
 
 
@@ -132,4 +133,4 @@ def compare(cost: Estimate, run) -> str:
     expected = cost.saving
     for phase, record in zip(cost.phases, run.records, strict=False):
         expected += phase.rows + phase.start + phase.epoch * record["epochs"]
-    return f"Estimated for these epochs {in_words(expected)}, took {in_words(run.seconds)}."
+    return f"Estimated for these epochs {duration(expected)}, took {duration(run.seconds)}."

@@ -1,6 +1,5 @@
 """A sheet of small pictures with a line of text under each, as one PNG."""
 
-import base64
 import io
 import os
 from collections.abc import Sequence
@@ -34,13 +33,6 @@ def picture(held: bytes | np.ndarray, side: int = SIDE) -> np.ndarray:
 def rows_of(table: Table, rows: Sequence[int], side: int = SIDE) -> list[np.ndarray]:
     """Returns `picture` of some rows of a table."""
     return [picture(table.read(row), side) for row in rows]
-
-
-def data_uri(pixels: np.ndarray) -> str:
-    """Returns uint8 [height, width, 3] as a JPEG inside an address, for a page without files."""
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=82)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def write(path: str | os.PathLike[str], lines: Sequence[Sequence[tuple[np.ndarray, str]]]) -> None:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,6 @@ from tlkit.errors import TlkitError
 from tlkit.features import Frozen, View
 from tlkit.folds import grouped_folds
 from tlkit.model import POOLED, Classifier
-from tlkit.pixels import PixelRule
 from tlkit.store import Store
 
 FOLDS = 5
@@ -96,22 +94,6 @@ def check_labels(
     except TlkitError as error:
         notes.append(f"Left out: {error}")
     return LabelCheck(images, worklist, curve, plane, tuple(notes))
-
-
-def extractor(
-    backbone: str, class_names: Sequence[str], weights: str | None, size: int | None
-) -> Classifier:
-    """Returns a classifier to take features from: a backbone by name, or a run as it was saved.
-
-    Args:
-        weights: `imagenet`, a weights file, or `none` for random values.
-        size: Pixels along one side; the backbone's own if None.
-    """
-    if (Path(backbone) / "classifier.json").exists():
-        return Classifier.load(backbone)
-    names = class_names if len(class_names) > 1 else ("one", "other")  # the head is not used
-    rule = None if size is None else PixelRule(size)
-    return Classifier(backbone, names, weights=None if weights == "none" else weights, size=rule)
 
 
 def _judged(data: Data, with_test: bool) -> Images:

@@ -1,13 +1,12 @@
 """The page of a label check: pictures in doubt, the map and the learning curve, in one file."""
 
-import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import jinja2
 import numpy as np
+from PIL import Image
 
-from tlkit import contact_sheet, label_plots, plots
+from tlkit import contact_sheet, label_plots, pages, plots
 
 if TYPE_CHECKING:
     from tlkit.label_check import LabelCheck
@@ -17,8 +16,7 @@ SHOWN = 200  # pictures on the page; the CSV holds all
 
 def render(check: "LabelCheck") -> str:
     """Returns the page as HTML: no network, no scripts, every picture inside."""
-    template = _environment().get_template("labels.html")
-    return template.render(_context(check))
+    return pages.render("labels.html", _context(check))
 
 
 def _context(check: "LabelCheck") -> dict[str, Any]:
@@ -39,7 +37,7 @@ def _context(check: "LabelCheck") -> dict[str, Any]:
 def _tile(check: "LabelCheck", doubt) -> dict[str, Any]:
     pixels = contact_sheet.picture(check.images.table.read(doubt.row), 200)
     name = Path(doubt.file).name
-    return {"doubt": doubt, "uri": contact_sheet.data_uri(pixels), "name": name}
+    return {"doubt": doubt, "uri": pages.data_uri(Image.fromarray(pixels)), "name": name}
 
 
 def _pairs(check: "LabelCheck", most: int = 10) -> list[tuple[str, str, int]]:
@@ -65,14 +63,3 @@ def _figures(check: "LabelCheck") -> dict[str, str]:
     if check.curve is not None:
         drawn["Error by number of images"] = label_plots.more_images(check.curve)
     return {title: plots.to_svg(figure, title) for title, figure in drawn.items()}
-
-
-@functools.cache
-def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )

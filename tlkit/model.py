@@ -104,6 +104,9 @@ class Classifier:
         if replace_from is not None:
             backbones.reinitialise(self.backbone, self.stages_from(replace_from), seed)
         features = self.backbone.net.output.shape[1:]
+        keras.utils.set_random_seed(
+            seed
+        )  # loading may have drawn, or not, and the head must not know
         pool, classify = heads.build(
             self.head.kind, features, len(self.class_names), self.head.dropout, self.head.init
         )

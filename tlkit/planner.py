@@ -18,6 +18,7 @@ from tlkit import augment, features, pixels, progress, training, weights
 from tlkit.data import Data
 from tlkit.errors import AuditError
 from tlkit.features import BATCH, Rows
+from tlkit.formats import duration
 from tlkit.model import PIXELS, POOLED, Classifier
 from tlkit.phases import Phase, view_count
 from tlkit.store import Store
@@ -92,7 +93,7 @@ class Estimate:
 
     def __str__(self) -> str:
         lines = [
-            f"Estimate: at most {in_words(self.seconds)}, {self.memory / 1e9:.1f} GB of memory, "
+            f"Estimate: at most {duration(self.seconds)}, {self.memory / 1e9:.1f} GB of memory, "
             f"{self.cache / 1e6:,.0f} MB of cached features"
         ]
         lines += [
@@ -101,11 +102,6 @@ class Estimate:
             for phase in self.phases
         ]
         return "\n".join(lines)
-
-
-def in_words(seconds: float) -> str:
-    """Returns such as `41 s` or `2.5 min`."""
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} min"
 
 
 def worth(data: Data, plan: Sequence[Phase]) -> bool:

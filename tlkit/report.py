@@ -27,20 +27,17 @@ page that needs it is then left out; an unknown key is an error.
     usage        dict: heading such as `Python` -> lines of code
 """
 
-import base64
-import functools
-import io
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from PIL import Image
 
-from tlkit import files, plots
+from tlkit import files, pages, plots
 from tlkit.errors import unknown
+from tlkit.formats import compact, duration, percent
 from tlkit.metrics import HEADLINES, Evaluation, headline_text
 
 EMPTY: dict[str, Any] = {
@@ -70,7 +67,6 @@ EMPTY_PHASE = dict.fromkeys(
 EMPTY_PICTURE = dict.fromkeys("image file true predicted probability true_probability".split())
 LISTED = 50  # files, pairs or pictures in one list
 THUMBNAIL = 240  # pixels on the longer side
-DASH = "\N{EN DASH}"
 
 
 def write(path: str | os.PathLike[str], context: Mapping[str, Any]) -> None:
@@ -84,7 +80,7 @@ def render(context: Mapping[str, Any]) -> str:
     Raises:
         TlkitError: The context has a key this report does not know.
     """
-    return _environment().get_template("report.html").render(_view(_filled(context)))
+    return pages.render("report.html", _view(_filled(context)))
 
 
 def _filled(context: Mapping[str, Any]) -> dict[str, Any]:
@@ -249,67 +245,4 @@ def _data_uri(pixels: np.ndarray) -> tuple[str, bool]:
     image = Image.fromarray(np.clip(np.rint(pixels), 0, 255).astype(np.uint8)).convert("RGB")
     tiny = max(image.size) <= 64
     image.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    kind = "png" if tiny else "jpeg"
-    image.save(buffer, kind, **({} if tiny else {"quality": 82}))
-    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}", tiny
-
-
-def percent(value: float | None, digits: int = 1) -> str:
-    """Returns such as `91.2 %`, or a dash for None."""
-    return DASH if value is None else f"{100 * value:.{digits}f} %"
-
-
-def duration(seconds: float | None) -> str:
-    """Returns such as `48 s`, `4 min 12 s` or `1 h 05 min`, or a dash for None."""
-    if seconds is None:
-        return DASH
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes >= 60:
-        return f"{minutes // 60} h {minutes % 60:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
-
-
-def compact(value: Any) -> str:
-    """Returns a value of any setting, count or rate as short text, or a dash for None."""
-    if value is None:
-        return DASH
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int | np.integer):
-        return f"{value:,}"
-    if isinstance(value, float | np.floating):
-        return f"{value:.4g}"
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key}: {compact(inner)}" for key, inner in value.items())
-    if isinstance(value, list | tuple):
-        return ", ".join(map(compact, value)) or "none"
-    return str(value).replace("T", " ", 1) if hasattr(value, "isoformat") else str(value)
-
-
-def rates(value: Any) -> str:
-    """Returns one learning rate, or the range of several."""
-    if not isinstance(value, list | tuple | np.ndarray) or not len(value):
-        return compact(value)
-    low, high = min(value), max(value)
-    return compact(high) if low == high else f"{compact(low)} to {compact(high)} by depth"
-
-
-@functools.cache
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "percent": percent,
-        "duration": duration,
-        "compact": compact,
-        "rates": rates,
-    }
-    return environment
+    return pages.data_uri(image, "png" if tiny else "jpeg"), tiny

@@ -5,18 +5,14 @@ import dataclasses
 
 import click
 
-from tlkit.commands.options import data_options, load, quietly
+from tlkit.commands.options import data_options, load, model_options, model_recipe, quietly
 from tlkit.errors import TlkitError, unknown
 
 
 @click.command()
 @click.argument("photos", required=False)
-@click.option("--backbone", default="mobilenet_v2", show_default=True, help="See tlkit backbones.")
+@model_options
 @click.option("--out", metavar="RUN", help="Run folder  [default: runs/PHOTOS-BACKBONE]")
-@click.option(
-    "--weights", default="imagenet", show_default=True, help="imagenet, a weights file, or none."
-)
-@click.option("--size", type=int, help="Pixels along a side  [default: the backbone's own]")
 @click.option("--resize", default="crop", show_default=True, help="crop, pad or squash.")
 @click.option("--channels", default=3, show_default=True, help="1 (gray), 3, or 4 (with alpha).")
 @click.option("--head", default="linear", show_default=True, help="linear, mlp or concat_pool.")
@@ -105,12 +101,10 @@ def _budget(model, data, plan, store, options):
 
 
 def _recipe(options):
-    """Returns what the options say of the model, in the words of a recipe file."""
-    names = ("backbone", "size", "resize", "channels", "replace_from", "seed")
-    weights = None if options["weights"] == "none" else options["weights"]
-    chosen = {name: options[name] for name in names}
-    head = {"kind": options["head"]}
-    return {"source": None, "data": {}, **chosen, "weights": weights, "head": head, "phases": None}
+    """Returns what the options say, as a recipe file would."""
+    from tlkit.recipe_files import KEYS
+
+    return {**KEYS, **model_recipe(options), "head": {"kind": options["head"]}}
 
 
 def _plan(model, options):

@@ -4,18 +4,12 @@ from pathlib import Path
 
 import click
 
-from tlkit.commands.options import data_options, load, quietly
+from tlkit.commands.options import data_options, load, model_options, model_recipe, quietly
 
 
 @click.command()
 @click.argument("photos")
-@click.option(
-    "--backbone", default="mobilenet_v2", show_default=True, help="A backbone, or a run folder."
-)
-@click.option(
-    "--weights", default="imagenet", show_default=True, help="imagenet, a weights file, or none."
-)
-@click.option("--size", type=int, help="Pixels along a side  [default: the backbone's own]")
+@model_options
 @click.option(
     "--rate", default=0.01, show_default=True, help="Share of right labels that may be listed."
 )
@@ -24,10 +18,10 @@ from tlkit.commands.options import data_options, load, quietly
 @click.option("--out", metavar="DIR", help="Folder for all it writes  [default: labels-PHOTOS]")
 @data_options
 @quietly
-def labels(photos, backbone, weights, size, rate, with_test, accept, out, **options):
+def labels(photos, rate, with_test, accept, out, **options):
     """List the doubtful labels of PHOTOS on a page and in a CSV; nothing is changed."""
-    from tlkit import doubts
-    from tlkit.label_check import check_labels, extractor
+    from tlkit import doubts, recipe_files
+    from tlkit.label_check import check_labels
 
     data = load(photos, options)
     folder = Path(out or f"labels-{Path(photos).stem}")
@@ -35,7 +29,7 @@ def labels(photos, backbone, weights, size, rate, with_test, accept, out, **opti
         count = doubts.accepted(accept, data, folder / "labels.csv")
         click.echo(f"{folder / 'labels.csv'}: {count} labels changed. Your files are as they were.")
         return
-    model = extractor(backbone, data.class_names, weights, size)
+    model = recipe_files.classifier(model_recipe(options), data.class_names)
     found = check_labels(model, data, with_test=with_test, rate=rate, seed=options["seed"])
     page = found.write(folder)
     click.echo(found.summary())

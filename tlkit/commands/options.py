@@ -33,6 +33,31 @@ def quietly(command):
     return started
 
 
+def model_options(command):
+    """The options that say which network; `model_recipe` turns them into settings."""
+    options = (
+        click.option(
+            "--backbone", default="mobilenet_v2", show_default=True,
+            help="A name of tlkit backbones, or a run folder.",
+        ),
+        click.option(
+            "--weights", default="imagenet", show_default=True,
+            help="imagenet, a weights file, or none.",
+        ),
+        click.option("--size", type=int, help="Pixels along a side  [default: the backbone's own]"),
+    )  # fmt: skip
+    return _with(options, command)
+
+
+def model_recipe(options: dict[str, Any]) -> dict[str, Any]:
+    """Returns what the options say of the model, in the words of a recipe file."""
+    names = ("backbone", "size", "resize", "channels", "replace_from", "seed")
+    weights = None if options["weights"] == "none" else options["weights"]
+    if weights and os.path.exists(weights):
+        weights = os.path.abspath(weights)  # the recipe may be run from elsewhere
+    return {"weights": weights, **{name: options[name] for name in names if name in options}}
+
+
 def data_options(command):
     """The options that say how images are read; the same for check and finetune."""
     options = (
@@ -47,6 +72,10 @@ def data_options(command):
         click.option("--data-dir", metavar="DIR", help="Where TensorFlow Datasets are kept."),
         click.option("--seed", default=0, show_default=True, help="Fixes the split and all draws."),
     )
+    return _with(options, command)
+
+
+def _with(options, command):
     return functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), command)
 
 

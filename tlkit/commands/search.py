@@ -1,13 +1,12 @@
 """`tlkit search`: look for better settings than the default, within a time."""
 
-import os
 import sys
 import time
 from typing import Any
 
 import click
 
-from tlkit.commands.options import data_options, load, quietly
+from tlkit.commands.options import data_options, load, model_options, model_recipe, quietly
 
 
 @click.command()
@@ -19,12 +18,8 @@ from tlkit.commands.options import data_options, load, quietly
     "--algorithm", default="bayesian", show_default=True,
     help="random, bayesian, hyperband or grid.",
 )  # fmt: skip
-@click.option("--backbone", default="mobilenet_v2", show_default=True, help="See tlkit backbones.")
+@model_options
 @click.option("--out", metavar="DIR", help="Folder of studies  [default: searches/PHOTOS-BACKBONE]")
-@click.option(
-    "--weights", default="imagenet", show_default=True, help="imagenet, a weights file, or none."
-)
-@click.option("--size", type=int, help="Pixels along a side  [default: the backbone's own]")
 @click.option("--resize", default="crop", show_default=True, help="crop, pad or squash.")
 @click.option("--images", default=1000, show_default=True, help="Training images of a trial.")
 @click.option("--finalists", default=3, show_default=True, help="Best trials that are confirmed.")
@@ -38,10 +33,13 @@ def search(photos, **options):
 
     An interrupted search goes on where it stopped when the same command is given again.
     """
+    from tlkit import recipe_files
     from tlkit.searching import search as run_search
+    from tlkit.store import Store
 
     data = load(photos, options)
-    model, origin = _model(options, data)
+    origin = model_recipe(options)
+    model = recipe_files.classifier(origin, data.class_names)
     names = ("trials", "space", "algorithm", "seed", "out", "images", "finalists", "repeats",
              "memory")  # fmt: skip
     chosen = {name: options[name] for name in names}
@@ -49,27 +47,9 @@ def search(photos, **options):
     with Table(minutes) as table:
         found = run_search(
             model, data, table.watch, minutes=minutes, origin=origin,
-            store=_store(options["engine"]), **chosen,
+            store=Store.default(options["engine"]), **chosen,
         )  # fmt: skip
     _tell(found)
-
-
-def _store(engine: str):
-    from tlkit.store import Store
-
-    return Store.default(engine)
-
-
-def _model(options: dict[str, Any], data):
-    """Returns the untrained classifier, and what a recipe says to build it again."""
-    from tlkit import recipe_files
-
-    names = ("backbone", "size", "resize", "seed")
-    weights = None if options["weights"] == "none" else options["weights"]
-    if weights and os.path.exists(weights):
-        weights = os.path.abspath(weights)  # the recipe may be run from elsewhere
-    origin = {"weights": weights, **{name: options[name] for name in names}}
-    return recipe_files.classifier(origin, data.class_names), origin
 
 
 def _tell(found) -> None:
@@ -152,7 +132,7 @@ class Table:
         """Returns the table as it stands: the last trials, the best, the time left."""
         from rich.table import Table as Grid
 
-        from tlkit.search_report import short
+        from tlkit.formats import short
 
         best = f"best {self.best.loss:.4f}, trial {self.best.number}" if self.best else ""
         table = Grid(title=f"{self.now}   {best}{self._left()}", title_justify="left")

@@ -5,30 +5,25 @@ import json
 
 import click
 
-from tlkit.commands.options import JSON, quietly
+from tlkit.commands.options import JSON, model_options, model_recipe, quietly
 
 
 @click.command()
 @click.argument("query")
 @click.argument("photos")
-@click.option(
-    "--backbone", default="mobilenet_v2", show_default=True, help="A backbone, or a run folder."
-)
-@click.option(
-    "--weights", default="imagenet", show_default=True, help="imagenet, a weights file, or none."
-)
-@click.option("--size", type=int, help="Pixels along a side  [default: the backbone's own]")
+@model_options
 @click.option("--top", default=5, show_default=True, help="Images to show.")
 @click.option("--out", metavar="PNG", help="Write a contact sheet of them.")
 @JSON
 @quietly
-def similar(query, photos, backbone, weights, size, top, out, as_json):
+def similar(query, photos, top, out, as_json, **options):
     """Show which images of PHOTOS look most like the image QUERY."""
     from tlkit import neighbours as search
-    from tlkit.label_check import extractor
+    from tlkit import recipe_files
 
     images = search.gather(photos)
-    model = extractor(backbone, images.class_names, weights, size)
+    unused = ("some", "other")  # a head, which the folder of pictures need not have classes for
+    model = recipe_files.classifier(model_recipe(options), unused)
     (found,) = search.similar(model, images, query, top)
     if out:
         _sheet(out, query, images, found)

@@ -1,0 +1,57 @@
+"""Numbers as people read them, on a page or a terminal."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+DASH = "\N{EN DASH}"
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """Returns such as `91.2 %`, or a dash for None."""
+    return DASH if value is None else f"{100 * value:.{digits}f} %"
+
+
+def duration(seconds: float | None) -> str:
+    """Returns such as `48 s`, `4 min 12 s` or `1 h 05 min`, or a dash for None."""
+    if seconds is None:
+        return DASH
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def compact(value: Any) -> str:
+    """Returns a value of any setting, count or rate as short text, or a dash for None."""
+    if value is None:
+        return DASH
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int | np.integer):
+        return f"{value:,}"
+    if isinstance(value, float | np.floating):
+        return f"{value:.4g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {compact(inner)}" for key, inner in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(compact, value)) or "none"
+    return str(value).replace("T", " ", 1) if hasattr(value, "isoformat") else str(value)
+
+
+def rates(value: Any) -> str:
+    """Returns one learning rate, or the range of several."""
+    if not isinstance(value, list | tuple | np.ndarray) or not len(value):
+        return compact(value)
+    low, high = min(value), max(value)
+    return compact(high) if low == high else f"{compact(low)} to {compact(high)} by depth"
+
+
+def short(value: Any) -> str:
+    """Returns a setting as a table shows it; what did not matter is left empty."""
+    if value is None:
+        return ""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
