@@ -71,7 +71,7 @@ LEVELS = (
     ),
     ("data", "backbones", "plots", "engines", "views", "augment_preview", "domain", "costs"),
     ("model", "report", "phases", "label_plots"),
-    ("store", "audit", "batches", "classes", "label_page", "space", "advice_rules"),
+    ("store", "audit", "batches", "classes", "label_page", "space", "advice_rules", "untouched"),
     ("features", "oracles", "search_plots"),
     ("training", "checkpoint", "neighbours", "scale_out", "search_report", "stage_features"),
     ("run", "export", "candidates"),

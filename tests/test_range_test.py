@@ -11,7 +11,7 @@ import tensorflow as tf
 from click.testing import CliRunner
 
 from tests.conftest import tiny_backbone
-from tlkit import range_test, weights
+from tlkit import range_test, untouched, weights
 from tlkit.cli import main
 from tlkit.commands.finetune import finetune
 from tlkit.commands.lr_find import _command
@@ -70,11 +70,11 @@ def test_a_trained_model_keeps_its_optimizer_flags_and_momentum(data):
     Trainee(model, dataclasses.replace(TAIL, batch_norm="train"))  # live, compiled, low momentum
     keras_model = model.keras_model
     keras_model.fit(np.zeros((4, 32, 32, 3)), np.zeros(4), epochs=1, verbose=0)
-    before = range_test._state(model)
+    before = untouched.state(model)
     moments = [v.numpy().tobytes() for v in keras_model.optimizer.variables]
     assert any(map(any, moments)) and before["BatchNorm's mode"]
     range_test.lr_find(model, data, TAIL, steps=10)
-    assert range_test._state(model) == before
+    assert untouched.state(model) == before
     assert [v.numpy().tobytes() for v in keras_model.optimizer.variables] == moments
 
 
@@ -92,10 +92,10 @@ def test_a_trained_model_keeps_its_optimizer_flags_and_momentum(data):
 )
 def test_every_kind_of_change_is_seen(data, what, change):
     model = Classifier(tiny_backbone(), data.class_names)
-    before = range_test._state(model)
-    assert range_test._state(model) == before
+    before = untouched.state(model)
+    assert untouched.state(model) == before
     change(model)
-    after = range_test._state(model)
+    after = untouched.state(model)
     assert any(what in name and after[name] != before[name] for name in before)
 
 

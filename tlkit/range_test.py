@@ -5,25 +5,23 @@ and rises when it is too large. The classifier itself is never touched, and what
 random is put back; both are checked before it returns.
 """
 
-import contextlib
 import dataclasses
 import math
-import random
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from tlkit import augment, features, progress, sampling, weights
+from tlkit import augment, features, progress, sampling
 from tlkit.data import Data
-from tlkit.errors import AuditError, TlkitError
+from tlkit.errors import TlkitError
 from tlkit.finetune import default_phases
 from tlkit.model import Classifier
 from tlkit.phases import Phase
 from tlkit.store import Store
 from tlkit.training import Trainee
+from tlkit.untouched import untouched
 
 SMOOTHING = 0.9  # share of the past in the smoothed loss
 TOO_MUCH = 4.0  # the climb ends where the smoothed loss is this many times its least value
@@ -112,17 +110,13 @@ def lr_find(
     if not 0 < lowest < highest or steps < 10:
         raise TlkitError(f"No climb: {steps} steps from {lowest} to {highest}. Take 10 or more.")
     phase = phase or default_phases(model)[-1]
-    before = _state(model)
-    with _random_states(seed), tempfile.TemporaryDirectory() as folder:
+    with untouched(model, "The range test", seed), tempfile.TemporaryDirectory() as folder:
         model.save(folder)
         copy = Classifier.load(folder)
         trainee = Trainee(copy, phase)
         rows = _rows(copy, data, phase, trainee.boundary, seed, store)
         rates = np.geomspace(lowest, highest, steps)
         losses = list(_climb(trainee, rows, rates, seed))
-    after = _state(model)
-    if changed := [what for what in before if after[what] != before[what]]:
-        raise AuditError(f"The range test has changed what it was to leave: {', '.join(changed)}.")
     return RangeTest(rates[: len(losses)], np.array(losses), phase)
 
 
@@ -159,41 +153,3 @@ def _batches(rows, phase, seed) -> Iterator[np.ndarray]:
         for start in range(0, len(order) - size + 1, size):  # full batches: losses compare
             yield order[start : start + size]
         epoch += 1
-
-
-def _state(model: Classifier) -> dict[str, Any]:
-    """Returns all that the test must leave as it was, by the words an error names it with."""
-    whole = model.keras_model
-    layers = [*_layers(whole), *_layers(model.backbone.net)]
-    optimizer = getattr(whole, "optimizer", None)
-    kind, key, *place = np.random.get_state()
-    return {
-        "weights": weights.fingerprint(model.variables),
-        "trainable flags": [layer.trainable for layer in layers],
-        "BatchNorm's mode": model.extractor.live,
-        "BatchNorm's momentum": [getattr(layer, "momentum", None) for layer in layers],
-        "compilation": (whole.compiled, id(optimizer)),
-        "optimizer": weights.fingerprint(optimizer.variables) if optimizer else None,
-        "Python's random state": random.getstate(),
-        "NumPy's random state": (kind, np.asarray(key).tobytes(), place),
-    }
-
-
-def _layers(layer) -> Iterator[Any]:
-    """Yields `layer` and every layer nested in it."""
-    yield layer
-    for child in getattr(layer, "layers", []):
-        yield from _layers(child)
-
-
-@contextlib.contextmanager
-def _random_states(seed: int) -> Iterator[None]:
-    """Seeds Python's and NumPy's generators, which Keras draws from, and puts them back."""
-    python, numpy = random.getstate(), np.random.get_state()
-    random.seed(seed)
-    np.random.seed(seed)
-    try:
-        yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)

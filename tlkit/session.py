@@ -11,7 +11,7 @@ from tlkit import augment, calibration, checkpoint, features, files, progress, t
 from tlkit.audit import Audit
 from tlkit.errors import TlkitError
 from tlkit.model import PIXELS, POOLED, Classifier
-from tlkit.phases import Phase, view_count
+from tlkit.phases import view_count
 from tlkit.run import Run
 
 
@@ -70,7 +70,7 @@ class Session:
         # A callback may look at the weights after any batch: then each is a call of its own.
         trainee.together = 1 if self.callbacks.callbacks else training.TOGETHER
         self._remember(trainee.moving)
-        train, validation = self._rows(phase, trainee)
+        train, validation = self._rows(number, trainee)
         start = self._begin(number, trainee)
         audit = Audit(trainee.frozen, trainee.groups, self.audit_state)
         self.audit_state = audit.state()
@@ -156,31 +156,21 @@ class Session:
         asked = bool(self.model.keras_model.stop_training)
         return bool(self.run.stopped) or asked or self.best.since >= phase.patience
 
-    def _rows(self, phase: Phase, trainee) -> tuple[features.Rows, features.Rows]:
+    def _rows(self, number: int, trainee) -> tuple[features.Rows, features.Rows]:
         """Returns training and validation rows at the phase's boundary."""
+        phase = trainee.phase
         policy = augment.policy(phase.augment, phase.strength)
         numbers = range(view_count(phase))
         views = [features.View(policy, self.run.seed, number) for number in numbers]
         if policy == augment.POLICIES["none"]:
             views = views[:1]
         self.frozen.forget()
-        boundary, below = trainee.boundary, self._below(phase, trainee.boundary)
-        train = self.frozen.training_rows(self.data.train, boundary, views, below)
+        boundary, images = trainee.boundary, self.data.train
+        below = boundary_of_same_pass(self.frozen, self.run.phases, number, images)
+        train = self.frozen.training_rows(images, boundary, views, below)
         validation = self.frozen.training_rows(self.data.val, boundary, [features.View()], below)
-        self.run.say(self.frozen.note(self.data.train, boundary, len(views)))
+        self.run.say(self.frozen.note(images, boundary, len(views)))
         return train, validation
-
-    def _below(self, phase, boundary) -> str | None:
-        """The boundary a later phase will cache: its rows come out of the same pass."""
-        if boundary != POOLED:
-            return None
-        later = self.run.phases[self.run.phases.index(phase) + 1 :]
-        views = view_count(phase)
-        look = (phase.augment, phase.strength, views)
-        wanted = [p for p in later if (p.augment, p.strength, view_count(p)) == look]
-        boundaries = {self.model.boundary_below(p.unfreeze) for p in wanted} - {POOLED, PIXELS}
-        boundaries = {b for b in boundaries if self.frozen.fits(self.data.train, b, views)}
-        return max(boundaries, key=self.model.stages.index, default=None)
 
     def _remember(self, variables, only_known: bool = False):
         for variable in variables:
@@ -233,6 +223,22 @@ class Session:
         for place, value in zip(facts["kept"], self.arrays.get("kept", []), strict=True):
             self.kept[id(variables[place])] = (variables[place], value)
         self._put_back()
+
+
+def boundary_of_same_pass(frozen: features.Frozen, plan, number: int, images) -> str | None:
+    """Returns the boundary a phase after a head will cache with the same views, or None.
+
+    Its rows then come out of the pass that makes the head's.
+    """
+    model, phase = frozen.model, plan[number]
+    if model.boundary_below(phase.unfreeze) != POOLED:
+        return None
+    views = view_count(phase)
+    look = (phase.augment, phase.strength, views)
+    wanted = [p for p in plan[number + 1 :] if (p.augment, p.strength, view_count(p)) == look]
+    boundaries = {model.boundary_below(p.unfreeze) for p in wanted} - {POOLED, PIXELS}
+    boundaries = {b for b in boundaries if frozen.fits(images, b, views)}
+    return max(boundaries, key=model.stages.index, default=None)
 
 
 def _random_states(model: Classifier) -> list[Any]:
