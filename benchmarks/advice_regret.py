@@ -103,6 +103,7 @@ def _spread(rows, count, draw) -> list:
 
 def measure(case: Case, results: dict, save, test_limit: int, cells: list[str]) -> None:
     """Adds what is missing of one case to `results`."""
+    from tlkit import budget
     from tlkit.advice import advise
     from tlkit.data import load_images
     from tlkit.store import Store
@@ -126,6 +127,9 @@ def measure(case: Case, results: dict, save, test_limit: int, cells: list[str]) 
             if key not in found["plans"]:
                 random = name == "scratch"
                 found["plans"][key] = _train(case, data, all_cells[name], random, Store.default())
+            if name == "advised":
+                epochs_run = found["plans"][key]["epochs"]
+                found["advice"]["expected"] = budget.expected(advice.cost, epochs_run)
             found.setdefault("cells", {})[name] = found["plans"][key]
             print(f"{case.key} {name}: {found['cells'][name]['accuracy']:.3f}", flush=True)
             save()
@@ -154,7 +158,7 @@ def _train(case: Case, data, plan, random: bool, store) -> dict:
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
-        model.fine_tune(data, plan, out=Path(folder) / "run", seed=case.seed, store=store)
+        run = model.fine_tune(data, plan, out=Path(folder) / "run", seed=case.seed, store=store)
         seconds = time.perf_counter() - began
     rows = pixel_rows(store, data.test, model.rule)
     right = model.logits(rows).argmax(1) == data.test.labels
@@ -162,6 +166,7 @@ def _train(case: Case, data, plan, random: bool, store) -> dict:
         "accuracy": float(right.mean()),
         "correct": "".join("01"[int(one)] for one in right),
         "seconds": seconds,
+        "epochs": [record["epochs"] for record in run.records],
     }
 
 
@@ -184,7 +189,7 @@ def summary(results: dict) -> dict:
             row["name"] for row in rows if row["against_default"]["high"] < 0
         ],
         "coverage": _mean(_covered(found) for found in done),
-        "time_ratio": [found["cells"]["advised"]["seconds"] / 60 / found["advice"]["minutes"][0]
+        "time_ratio": [found["cells"]["advised"]["seconds"] / found["advice"]["expected"]
                        for found in done],
         "kendall": list(_kendall(groups)),
     }  # fmt: skip
@@ -269,7 +274,7 @@ def show(found: dict) -> Iterator[str]:
         f"surely worse than the default: {found['surely_worse_than_default'] or 'never'}"
     )
     ratios = sorted(found["time_ratio"])
-    yield f"minutes taken / minutes expected: {', '.join(f'{r:.2f}' for r in ratios)}"
+    yield f"seconds taken / expected for those epochs: {', '.join(f'{r:.2f}' for r in ratios)}"
     for row in found["kendall"]:
         yield f"{row['set']}: Kendall tau of probe {row['probe']:.2f}, of LogME {row['logme']:.2f}"
 

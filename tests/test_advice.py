@@ -156,9 +156,6 @@ def test_cost_counts(classifier):
     assert found.parameters == classifier.backbone.net.count_params()
     assert found.joules == pytest.approx(costs.WATTS * 2 / 100)
     assert found.least_joules == pytest.approx(adds * 4.6e-12)
-    shares = costs.shares(classifier.backbone)
-    assert sum(shares.values()) == pytest.approx(1)
-    assert shares["stage1"] == pytest.approx(16 * 16 * 27 * 8 / adds)
 
 
 def test_a_probe_is_kept_by_what_went_into_it(monkeypatch, private_home):
@@ -271,7 +268,7 @@ def test_regret_is_counted(monkeypatch, tmp_path, photos, capsys):
         trained.append(plan)
         right = np.arange(len(data.test)) % 10 < (5 if random else 9 - len(plan) + case.seed)
         correct = "".join("01"[int(one)] for one in right)
-        return {"accuracy": float(right.mean()), "correct": correct, "seconds": 6.0}
+        return {"accuracy": float(right.mean()), "correct": correct, "seconds": 6.0, "epochs": [2]}
 
     monkeypatch.setattr(advice_regret, "_train", train)
     arguments = [

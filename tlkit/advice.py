@@ -5,22 +5,21 @@ stand in the lectures' 2x2 table, which backbone suits them, and what plan follo
 """
 
 import dataclasses
+import math
 import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tlkit import (
     advice_rules,
     candidates,
-    costs,
     features,
     files,
     image_kind,
     learning_curve,
+    planner,
     recipe_files,
 )
 from tlkit.advice_rules import Facts, Plan
@@ -29,12 +28,11 @@ from tlkit.data import Data
 from tlkit.errors import TlkitError, unknown
 from tlkit.image_kind import Kind
 from tlkit.model import Classifier
-from tlkit.phases import view_count
+from tlkit.planner import Estimate
 from tlkit.policies import POLICIES
 from tlkit.progress import say
 from tlkit.store import Store
 
-_START = 5.0  # seconds a phase takes to build and trace what it trains, whatever the data
 LIMIT = 2000  # training images looked at: the interval is then about two points, which is enough
 QUICK = 1000
 RECIPE, PAGE, NUMBERS = "advised.py", "advice.html", "advice.json"
@@ -49,7 +47,7 @@ class Advice:
         facts: What the plan follows from, for the first of them.
         plan: The phases and why.
         accuracy: Expected accuracy of the plan, and its 95 % range, 0..1.
-        minutes: Expected minutes on this machine, and a range.
+        cost: What all epochs of the plan would take on this machine.
         kind: What the pictures seem to be.
         seen: Training images that were looked at.
         recipe: What `recipe_files.write` takes, with a reason for its lines in `recipe_notes`.
@@ -60,7 +58,7 @@ class Advice:
     facts: Facts
     plan: Plan
     accuracy: tuple[float, float, float]
-    minutes: tuple[float, float, float]
+    cost: Estimate
     kind: Kind
     seen: int
     recipe: Mapping[str, Any]
@@ -71,6 +69,13 @@ class Advice:
         from tlkit import advice_text
 
         return advice_text.text(self)
+
+    @property
+    def minutes(self) -> tuple[float, float, float]:
+        """Expected minutes on this machine, and a range: a third of the epochs, or all."""
+        epochs = sum(phase.epoch * phase.epochs for phase in self.cost.phases)
+        least, most = self.cost.seconds - 2 * epochs / 3, self.cost.seconds
+        return math.sqrt(least * most) / 60, least / 60, most / 60
 
     def write(self, folder: str | os.PathLike[str]) -> Path:
         """Writes `advised.py`, `advice.html` and `advice.json`; returns the recipe's path."""
@@ -116,7 +121,7 @@ def advise(
     found, model, top = _measured(data, looked, weights, size, (60 * minutes, store))
     left = [f"{n} was left out: {minutes:g} minutes are over" for n in backbones if n not in found]
     order = candidates.ranked(list(found.values()))
-    made = _advice(data, model, order, looked, _kind(model, looked, store), policy)
+    made = _advice(data, model, order, looked, policy, store)
     recipe, notes = _recipe(data, made, weights[order[0].name])
     told = (*_more_images(top, looked, len(data.train)), *left)
     return dataclasses.replace(made, recipe=recipe, recipe_notes=notes, notes=told)
@@ -189,13 +194,13 @@ def _check(backbones, weights, policy) -> None:
         raise unknown("backbone with weights", name, backbones)
 
 
-def _advice(data, model, order, looked, kind, policy) -> Advice:
+def _advice(data, model, order, looked, policy, store) -> Advice:
+    kind = _kind(model, looked, store)
     facts = _facts(data, model, order[0], kind, policy)
     plan = advice_rules.plan(facts)
     expected = advice_rules.accuracy_range(facts, plan.depth)
-    minutes = _minutes(data, model, plan, order[0].cost.rate)
-    seen = len(looked.images)
-    return Advice(order, facts, plan, expected, minutes, kind, seen, {}, {})
+    cost = planner.estimate(model, data, plan.phases, store=store)
+    return Advice(order, facts, plan, expected, cost, kind, len(looked.images), {}, {})
 
 
 def _facts(data, model, found: Candidate, kind: Kind, policy) -> Facts:
@@ -227,28 +232,6 @@ def _pretrained(model: Classifier) -> bool:
 def _kind(model, looked, store) -> Kind:
     pixels = features.pixel_rows(store, looked.images, model.rule)
     return image_kind.guess(pixels)
-
-
-def _minutes(data, model, plan: Plan, rate: float) -> tuple[float, float, float]:
-    """Returns minutes the plan takes, and a range: early stopping may end it after a third.
-
-    A frozen pass runs at the measured rate; training on what lies above the boundary costs three
-    passes of that part (forward, and backward for values and weights), at half the speed.
-    """
-    shares = costs.shares(model.backbone)
-    trained, judged, passes = len(data.train), len(data.val), 0.0
-    least = 0.0
-    for phase in plan.phases:
-        names = model.stages_from(phase.unfreeze) if phase.unfreeze else ()
-        above = sum(shares[name] for name in names)
-        frozen = (view_count(phase) * trained + judged) * (1 - above)
-        epochs = phase.epochs * (3 * 2 * trained + judged) * above
-        passes += frozen + epochs
-        least += frozen + epochs / 3
-    start = _START * len(plan.phases)
-    slow = (start + passes / rate) / 60
-    fast = (start + least / rate) / 60
-    return float(np.sqrt(slow * fast)), fast / 1.5, slow * 1.5
 
 
 def _recipe(data: Data, made: Advice, weights) -> tuple[dict[str, Any], dict[str, str]]:

@@ -106,7 +106,7 @@ def expected(advice: "Advice") -> list[str]:
     return [
         f"Expect {value:.0f} % right ({low:.0f} to {high:.0f}) on {advice.facts.tested:,} images "
         f"not seen, from the probe's {100 * advice.facts.accuracy:.1f} %,",
-        f"after about {minutes:.1f} minutes ({least:.1f} to {most:.1f}) at the measured speed.",
+        f"after about {minutes:.1f} minutes ({least:.1f} to {most:.1f}, by when it stops early).",
     ]
 
 
@@ -118,6 +118,7 @@ def numbers(advice: "Advice") -> dict[str, Any]:
         "phases": [dataclasses.asdict(phase) for phase in advice.plan.phases],
         "accuracy": list(advice.accuracy),
         "minutes": list(advice.minutes),
+        "cost": dataclasses.asdict(advice.cost),
         "kind": dataclasses.asdict(advice.kind),
         "seen": advice.seen,
         "candidates": [_candidate(one) for one in advice.candidates],

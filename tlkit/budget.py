@@ -128,9 +128,13 @@ def fit_memory(cost: Estimate, store: Store, limit: float) -> list[str]:
     ]
 
 
+def expected(cost: Estimate, epochs: Sequence[int]) -> float:
+    """Returns the estimated seconds if the phases train so many epochs; left out are the last."""
+    done = zip(cost.phases, epochs, strict=False)
+    return cost.saving + sum(p.rows + p.start + p.epoch * count for p, count in done)
+
+
 def compare(cost: Estimate, run) -> str:
     """Returns one line: what was estimated, for the epochs that were trained, and what it took."""
-    expected = cost.saving
-    for phase, record in zip(cost.phases, run.records, strict=False):
-        expected += phase.rows + phase.start + phase.epoch * record["epochs"]
-    return f"Estimated for these epochs {duration(expected)}, took {duration(run.seconds)}."
+    estimated = duration(expected(cost, [record["epochs"] for record in run.records]))
+    return f"Estimated for these epochs {estimated}, took {duration(run.seconds)}."

@@ -43,15 +43,3 @@ def cost(backbone, rate: float, cores: int) -> Cost:
     return Cost(
         parameters, adds, rate, 4e-6 * parameters, WATTS * cores / rate, adds * PICOJOULES * 1e-12
     )
-
-
-def shares(backbone) -> dict[str, float]:
-    """Returns the share of the multiply-adds that each stage of a `Backbone` takes."""
-    from tlkit import surgery
-    from tlkit.nets import count
-
-    ends = [stage.boundary for stage in backbone.stages]
-    parts = surgery.segments(backbone.net, ends)
-    adds = [sum(count.layer_macs(op) for op in part) for part in parts]
-    total = max(sum(adds), 1)
-    return {s.name: n / total for s, n in zip(backbone.stages, adds, strict=True)}

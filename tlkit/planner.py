@@ -250,15 +250,17 @@ class _Timer:
         model = self.model
         size = min(phase.batch_size, len(self.data.train))
         x = self.rng.normal(size=(size, *model.boundary_shape(boundary))).astype(np.float32)
-        labels = self.rng.integers(0, len(model.class_names), size)
         with _put_back(model):
             began = time.perf_counter()
             trainee = training.Trainee(model, phase)
-            rows = Rows(lambda part, view: x[part], labels)
-            trainee.step(x, labels, 0.0)
-            trainee.logits(rows)
+            trainee.together = training.TOGETHER
+            steps = training.TOGETHER if trainee.joined else phase.accumulate
+            labels = self.rng.integers(0, len(model.class_names), steps * size)
+            rows = Rows(lambda part, view: x[part % size], labels)
+            trainee.logits(Rows(rows.batch, labels[:size]))
+            list(trainee.epoch(rows, (0, 0), 0))
             tracing = time.perf_counter() - began
-            seconds = _least(lambda: trainee.step(x, labels, 0.0)) / size
+            seconds = _least(lambda: list(trainee.epoch(rows, (0, 0), 0))) / len(rows)
         return seconds, tracing, _bytes(trainee.variables)
 
 

@@ -108,7 +108,7 @@ class Trainee:
         view = epoch % view_count(self.phase)
         truth, weigh = self._truth(rows, view), self._weigher(rows)
         plan = batches.plan(rows.labels, self.phase, (*seed, epoch), past)
-        groups = batches.together(plan, self.together if self._joined else 1)
+        groups = batches.together(plan, self.together if self.joined else 1)
 
         def fetch(group):
             return [rows.batch(batch.part, view) for batch in group]
@@ -121,7 +121,7 @@ class Trainee:
                 yield {"loss": float(loss), "right": int(right), "count": count, "rate": batch.rate}
 
     @property
-    def _joined(self) -> bool:
+    def joined(self) -> bool:
         """Whether steps go through the loop inside TensorFlow: those of the head alone.
 
         Its step is so short that calling it costs more than the arithmetic. A tail's is not: the
@@ -135,7 +135,7 @@ class Trainee:
         One step alone of a head goes the same way as many: TensorFlow simplifies the two graphs
         differently, and the last digit must not depend on whether there are callbacks.
         """
-        if not self._joined:
+        if not self.joined:
             rate, share = (tf.constant(v, tf.float32) for v in (group[0].rate, group[0].share))
             loss, right = self._step(x[0], targets[0], rate, weights[0], share, group[0].last)
             return loss.numpy()[None], right.numpy()[None]
