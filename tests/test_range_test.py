@@ -14,7 +14,7 @@ from tests.conftest import tiny_backbone
 from tlkit import range_test, untouched, weights
 from tlkit.cli import main
 from tlkit.commands.finetune import finetune
-from tlkit.commands.lr_find import _command
+from tlkit.commands.lr_find import _command, _train_head
 from tlkit.commands.lr_find import lr_find as lr_find_command
 from tlkit.errors import AuditError, TlkitError
 from tlkit.model import Classifier
@@ -135,6 +135,15 @@ def test_the_command_draws_and_says_what_next(photos, tmp_path):
     done = CliRunner().invoke(main, ["lr-find", str(photos), *options, "--out", str(out)])
     assert done.exit_code == 0, done.output
     assert "Range test of phase" in done.output and out.stat().st_size > 5000
+
+
+def test_the_head_is_trained_before_a_deeper_climb(data, monkeypatch):
+    model = Classifier(tiny_backbone(), data.class_names)
+    frozen = weights.fingerprint(model.backbone.net.variables)
+    assert not any(v.numpy().any() for v in model.classify.trainable_variables)
+    _train_head(model, data, Phase("head", epochs=2), 0)
+    assert any(v.numpy().any() for v in model.classify.trainable_variables)
+    assert weights.fingerprint(model.backbone.net.variables) == frozen
 
 
 def test_the_next_command_trains_what_was_tried():

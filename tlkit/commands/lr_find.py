@@ -30,11 +30,22 @@ def lr_find(photos, unfreeze, steps, out, **options):
     phase = plan[0] if unfreeze == "none" else plan[-1]  # as finetune reads the option
     if unfreeze and unfreeze != "none":
         phase = dataclasses.replace(phase, unfreeze=unfreeze)
+    if phase.unfreeze and plan[0].unfreeze is None:
+        _train_head(model, data, plan[0], options["seed"])
     found = climb(model, data, phase, steps=steps, seed=options["seed"])
     click.echo(found)
     click.echo(f"Curve: {found.plot(out)}")
     if found.suggestion is not None:
         click.echo(f"Next: {_command(photos, found.suggestion)}")
+
+
+def _train_head(model, data, phase, seed) -> None:
+    """Trains the head as `finetune` would: with a new one, much higher rates seem to do good."""
+    import tempfile
+
+    click.echo("The head is trained first, as it would be.")
+    with tempfile.TemporaryDirectory() as folder:
+        model.fine_tune(data, [phase], out=f"{folder}/head", seed=seed)
 
 
 def _command(photos, rate) -> str:
