@@ -12,6 +12,7 @@ finished is in the JSON file and skipped when the command is repeated. Equal pla
 import argparse
 import csv
 import dataclasses
+import itertools
 import json
 import sys
 import tempfile
@@ -24,6 +25,7 @@ import numpy as np
 
 EPOCHS = 52  # of every cell at least, head phase included: those of the default
 BOOTSTRAP = 2000
+PROBES, TUNED = ("probe", "logme"), "default"  # what ranks networks, and the cell that is ranked
 
 
 @dataclasses.dataclass(frozen=True)
@@ -211,9 +213,12 @@ def _row(key, cases) -> dict:
 
 
 def _difference(cases, one: str, other: str) -> dict:
-    """Returns accuracy of `one` minus that of `other`, 95 % over seeds and test images drawn."""
-    rights = [np.stack([_right(found, one), _right(found, other)]) for found in cases]
-    gaps = np.stack([first - second for first, second in rights])  # [seeds, images]
+    """Returns accuracy of `one` minus that of `other`, with its interval."""
+    return _interval(np.stack([_right(found, one) - _right(found, other) for found in cases]))
+
+
+def _interval(gaps: np.ndarray) -> dict:
+    """Returns the mean of gaps [seeds, images] and 95 % over seeds and test images drawn."""
     draw = np.random.default_rng(0)
     seeds = draw.integers(len(gaps), size=(BOOTSTRAP, len(gaps)))
     # The test images are the same for every seed: they are drawn once for all of them.
@@ -237,20 +242,28 @@ def _kendall(groups) -> Iterator[dict]:
     """Yields, by set and size, how the probe's order of networks agrees with the trained one."""
     from scipy.stats import kendalltau
 
-    by_set = defaultdict(dict)
-    for (data, images, backbone), cases in groups.items():
-        by_set[data, images][backbone] = [
-            _mean(f["advice"]["probe"] for f in cases), _mean(f["advice"]["logme"] for f in cases),
-            _mean(f["cells"]["default"]["accuracy"] for f in cases),
-        ]  # fmt: skip
+    by_set = defaultdict(list)
+    for (data, images, _), cases in groups.items():
+        by_set[data, images].append(cases)
     for key, nets in by_set.items():
         if len(nets) > 1:
-            probe, logme, tuned = zip(*nets.values(), strict=True)
+            probe, logme = ([_mean(f["advice"][k] for f in of) for of in nets] for k in PROBES)
+            tuned = [_mean(f["cells"][TUNED]["accuracy"] for f in cases) for cases in nets]
             yield {
                 "set": " ".join(map(str, key)),
                 "probe": float(kendalltau(probe, tuned).statistic),
                 "logme": float(kendalltau(logme, tuned).statistic),
+                "sure": list(_sure_pairs(nets, probe)),
             }
+
+
+def _sure_pairs(nets, probe) -> Iterator[bool]:
+    """Yields, for each two networks that surely differ once trained, whether the probe said so."""
+    for (i, first), (j, second) in itertools.combinations(enumerate(nets), 2):
+        seeds = zip(first, second, strict=False)
+        gap = _interval(np.stack([_right(a, TUNED) - _right(b, TUNED) for a, b in seeds]))
+        if gap["low"] > 0 or gap["high"] < 0:
+            yield (gap["value"] > 0) == (probe[i] > probe[j])
 
 
 def _mean(values) -> float:
@@ -276,7 +289,9 @@ def show(found: dict) -> Iterator[str]:
     ratios = sorted(found["time_ratio"])
     yield f"seconds taken / expected for those epochs: {', '.join(f'{r:.2f}' for r in ratios)}"
     for row in found["kendall"]:
-        yield f"{row['set']}: Kendall tau of probe {row['probe']:.2f}, of LogME {row['logme']:.2f}"
+        sure = f"{sum(row['sure'])} of {len(row['sure'])} pairs that surely differ are in order"
+        taus = f"Kendall tau of probe {row['probe']:.2f}, of LogME {row['logme']:.2f}"
+        yield f"{row['set']}: {taus}; {sure}"
 
 
 def main(arguments: list[str] | None = None) -> dict:
