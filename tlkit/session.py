@@ -33,6 +33,10 @@ class Session:
         self.model = run.model
         run.store = store or run.store
         self.frozen = features.Frozen(self.model, run.store)
+        # Asking a network for its variables walks all of it, and every epoch is saved.
+        self.variables = self.model.variables
+        self.random = _random_states(self.model)
+        self.layout = _layout(self.variables)
         self.best = _Best()
         self.best_logits = np.zeros((len(self.data.val), len(self.model.class_names)), np.float32)
         self.kept: dict[int, tuple[Any, np.ndarray]] = {}
@@ -147,7 +151,7 @@ class Session:
         if row["val_loss"] < self.best.loss:
             self.best = _Best(row["val_loss"], row["epoch"], 0)
             self.best_logits = logits
-            self._remember(self.model.variables, only_known=True)
+            self._remember(self.variables, only_known=True)
         else:
             self.best.since += 1
         return True
@@ -183,13 +187,13 @@ class Session:
 
     def _save(self, number: int, epoch: int, trainee):
         """Writes all that the next epoch depends on."""
-        places = {id(v): i for i, v in enumerate(self.model.variables)}
+        places = {id(v): i for i, v in enumerate(self.variables)}
         facts = {
             "phase": number,
             "epoch": epoch,
             "best": dataclasses.asdict(self.best),
             "kept": [places[key] for key in self.kept],
-            "variables": _layout(self.model),
+            "variables": self.layout,
             "audit": self.audit_state,
             "history": self.run.history,
             "records": self.run.records,
@@ -197,7 +201,7 @@ class Session:
         }
         groups = {"kept": [value for _, value in self.kept.values()]}
         groups["logits"] = [self.best_logits]
-        groups["random"] = checkpoint.values(_random_states(self.model))
+        groups["random"] = checkpoint.values(self.random)
         if trainee is not None:
             groups["moving"] = checkpoint.values(trainee.moving)
             groups["optimizer"] = checkpoint.values(trainee.optimizer.variables)
@@ -210,8 +214,7 @@ class Session:
             self._save(0, 0, None)
             return
         facts, self.arrays = checkpoint.read(self.run.checkpoint)
-        variables = self.model.variables
-        if facts["variables"] != _layout(self.model):
+        if facts["variables"] != self.layout:
             raise TlkitError(f"{self.run.checkpoint} belongs to another network.")
         self.first_phase, self.first_epoch = facts["phase"], facts["epoch"]
         self.best = _Best(**facts["best"])
@@ -219,9 +222,10 @@ class Session:
         self.run.history, self.run.records = facts["history"], facts["records"]
         self.run.stopped = facts["stopped"]
         (self.best_logits,) = self.arrays["logits"]
-        checkpoint.assign(_random_states(self.model), self.arrays.get("random", []))
+        checkpoint.assign(self.random, self.arrays.get("random", []))
         for place, value in zip(facts["kept"], self.arrays.get("kept", []), strict=True):
-            self.kept[id(variables[place])] = (variables[place], value)
+            variable = self.variables[place]
+            self.kept[id(variable)] = (variable, value)
         self._put_back()
 
 
@@ -247,9 +251,9 @@ def _random_states(model: Classifier) -> list[Any]:
     return [variable for variable in model.variables if id(variable) not in weights]
 
 
-def _layout(model: Classifier) -> str:
+def _layout(variables) -> str:
     """Returns a digest of the variables' names and shapes; paths hold counters of the process."""
-    return files.combined_hash([(v.name, list(v.shape)) for v in model.variables])
+    return files.combined_hash([(v.name, list(v.shape)) for v in variables])
 
 
 def log_loss(logits: np.ndarray, labels: np.ndarray) -> float:
