@@ -46,6 +46,12 @@ def test_a_model_that_is_not_put_back_is_noticed(model, data, monkeypatch):
         planner.estimate(model, data, (HEAD,), store=Store())
 
 
+def test_limits_are_kept_from_python_too(model, data, capsys, tmp_path):
+    run = model.fine_tune(data, (HEAD, TAIL), max_minutes=5, max_memory=64, out=tmp_path / "run")
+    assert "Estimate: at most" in capsys.readouterr().err
+    assert "Estimated for these epochs" in (run.folder / "log.txt").read_text()
+
+
 def test_only_the_highest_boundary_comes_out_of_the_head_pass(model, data):
     deeper = dataclasses.replace(TAIL, name="deeper", unfreeze="stage2")
     found = planner.estimate(model, data, (HEAD, TAIL, deeper), store=Store())

@@ -3,14 +3,35 @@
 import dataclasses
 import time
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import keras
 
+from tlkit import finetune, planner
+from tlkit.data import Data
 from tlkit.errors import TlkitError
 from tlkit.formats import duration
+from tlkit.model import Classifier
 from tlkit.phases import Phase, view_count
 from tlkit.planner import Estimate
+from tlkit.progress import say
+from tlkit.run import Run
 from tlkit.store import Store
+
+
+class Limits(NamedTuple):
+    """What a run may take: minutes of wall time, gigabytes of memory; None for no limit."""
+
+    minutes: float | None = None
+    memory: float | None = None
+
+
+class Fitted(NamedTuple):
+    """A plan within its limits, what it will cost, and both in words."""
+
+    plan: tuple[Phase, ...]
+    cost: Estimate
+    lines: tuple[str, ...]
 
 
 class Deadline(keras.callbacks.Callback):
@@ -32,6 +53,51 @@ class Deadline(keras.callbacks.Callback):
         """Stops where the next epoch would begin after the end."""
         if self.due():
             self.model.stop_training = True
+
+
+def fine_tune(
+    model: Classifier,
+    data: Data,
+    plan: Sequence[Phase],
+    limits: Limits,
+    *,
+    store: Store | None = None,
+    seed: int = 0,
+    callbacks: Sequence[Any] = (),
+    **options: Any,
+) -> Run:
+    """Trains as `tlkit.finetune.fine_tune` does, within limits, and says before what it will cost.
+
+    A short job without limits is not worth timing, and nothing is said.
+    """
+    clocks = [Deadline(60 * limits.minutes)] if limits.minutes else []
+    store, cost = store or Store.default(), None
+    if any(limits) or planner.worth(data, plan):
+        plan, cost, lines = fit(model, data, plan, limits, store=store, seed=seed)
+        for line in lines:
+            say(line)
+    options |= {"callbacks": [*callbacks, *clocks], "store": store, "seed": seed}
+    run = finetune.fine_tune(model, data, plan, **options)
+    if cost:
+        run.say(compare(cost, run))
+    return run
+
+
+def fit(
+    model: Classifier, data: Data, plan: Sequence[Phase], limits: Limits, *, store: Store, seed: int
+) -> Fitted:
+    """Times a few steps and returns what of `plan` fits; `store` may map rows from disk then.
+
+    Raises:
+        TlkitError: Not even the least of it fits.
+    """
+    cost = planner.estimate(model, data, plan, store=store, seed=seed)
+    lines = [str(cost)]
+    plan, cost, changes = fit_budget(plan, cost, limits.minutes)
+    lines += changes
+    if limits.memory:
+        lines += fit_memory(cost, store, limits.memory * 1e9)
+    return Fitted(plan, cost, tuple(lines))
 
 
 def fit_budget(

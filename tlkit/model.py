@@ -202,18 +202,31 @@ class Classifier:
         rows = [pixels.load_any(image, self.rule) for image in images]
         return calibration.softmax(self.logits(np.stack(rows)), self.temperature)
 
-    def fine_tune(self, data: "Data", phases=None, **options: Any) -> "Run":
+    def fine_tune(
+        self,
+        data: "Data",
+        phases=None,
+        *,
+        max_minutes: float | None = None,
+        max_memory: float | None = None,
+        **options: Any,
+    ) -> "Run":
         """Trains the head on frozen features, then the upper stages at reduced rates.
 
-        Without `phases`, some linear probes on frozen features choose them and it is said why; see
-        `tlkit.advice.quick_advice`. See `tlkit.finetune.fine_tune` for the other arguments.
+        Args:
+            phases: Without them, some linear probes on frozen features choose them and it is said
+                why; see `tlkit.advice.quick_advice`.
+            max_minutes: End in this time, with what is best by then.
+            max_memory: Gigabytes above which features are mapped from disk.
+            options: Other arguments of `tlkit.finetune.fine_tune`.
         """
+        from tlkit import budget
         from tlkit.advice import quick_advice
-        from tlkit.finetune import fine_tune
 
         if phases is None:
             phases = quick_advice(self, data, options.get("store")).phases
-        return fine_tune(self, data, phases, **options)
+        limits = budget.Limits(max_minutes, max_memory)
+        return budget.fine_tune(self, data, phases, limits, **options)
 
     def search(self, data: "Data", **options: Any):
         """Searches for better settings within a time; see `tlkit.searching.search`.

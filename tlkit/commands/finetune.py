@@ -73,31 +73,13 @@ def _train(photos, options):
     if not options["plan"] and plan == default_phases(model) and not options["fields"]:
         plan = quick_advice(model, data, store).phases
     plan = [_changed(phase, options["fields"]) for phase in plan]
-    plan, cost, clocks = _budget(model, data, plan, store, options)
+    limits = budget.Limits(options["max_minutes"], options["max_memory"])
+    seed = recipe["seed"]
     if options["estimate"]:
+        fitted = budget.fit(model, data, plan, limits, store=store, seed=seed)
+        click.echo("\n".join(fitted.lines))
         return None
-    out, seed = options["out"], recipe["seed"]
-    run = model.fine_tune(data, plan, out=out, seed=seed, store=store, callbacks=clocks)
-    if cost:
-        run.say(budget.compare(cost, run))
-    return run
-
-
-def _budget(model, data, plan, store, options):
-    """Returns the plan within the budget, its cost (None for a short job), and a deadline."""
-    from tlkit import budget, planner
-
-    minutes, memory = options["max_minutes"], options["max_memory"]
-    clocks = [budget.Deadline(60 * minutes)] if minutes else []
-    if not (options["estimate"] or minutes or memory or planner.worth(data, plan)):
-        return plan, None, clocks
-    cost = planner.estimate(model, data, plan, store=store, seed=options["seed"])
-    click.echo(cost)
-    plan, cost, lines = budget.fit_budget(plan, cost, minutes)
-    lines += budget.fit_memory(cost, store, memory * 1e9) if memory else []
-    for line in lines:
-        click.echo(line)
-    return plan, cost, clocks
+    return budget.fine_tune(model, data, plan, limits, store=store, seed=seed, out=options["out"])
 
 
 def _recipe(options):
