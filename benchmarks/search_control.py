@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tlkit import files, finalists, recipe_files, searching, trials, workers
+from tlkit.advice import quick_advice
 from tlkit.data import load_images
 from tlkit.finalists import Finalist
 from tlkit.hunt import Hunt, Options
@@ -39,7 +40,7 @@ def main() -> None:
         "weights": None if arguments.weights == "none" else arguments.weights,
     }  # fmt: skip
     model = recipe_files.classifier(origin, data.class_names)
-    out = Path(arguments.out)
+    out, arguments.plan = Path(arguments.out), quick_advice(model, data).phases
     contest = _search(model, data, arguments, out)
     entries = _train(model, data, contest, arguments, out)
     found = _compare(entries) | {"searches": contest.notes, "images": len(data.train)}
@@ -72,7 +73,7 @@ def _search(model, data, arguments, out: Path) -> Contest:
         began = time.perf_counter()
         found = searching.search(
             model, data, minutes=arguments.minutes, trials=arguments.trials, algorithm=algorithm,
-            space=arguments.space, seed=arguments.seed + (name != "search"),
+            space=arguments.space, plan=arguments.plan, seed=arguments.seed + (name != "search"),
             out=out / name.replace(" ", "_"), repeats=arguments.repeats,
         )  # fmt: skip
         settings[name] = found.settings
@@ -86,7 +87,9 @@ def _search(model, data, arguments, out: Path) -> Contest:
 
 def _train(model, data, contest: Contest, arguments, out: Path) -> dict[str, Finalist]:
     """Trains each of the settings from fresh seeds; equal settings are trained once."""
-    options = Options(space=arguments.space, out=out / "fresh", seed=arguments.seed)
+    options = Options(
+        space=arguments.space, plan=arguments.plan, out=out / "fresh", seed=arguments.seed
+    )
     hunt = Hunt(model, data, options, lambda event: None)
     entries: dict[str, Finalist] = {}
     with workers.Worker(out / "fresh" / "work") as worker:

@@ -83,14 +83,13 @@ class Options:
 class Hunt:
     """One search: `explore` runs the trials, `confirm` trains the best of them again."""
 
-    def __init__(self, model: Classifier | str, data: Data, options: Options, watch: Watch):
+    def __init__(self, model: Classifier, data: Data, options: Options, watch: Watch):
         self.began = time.time()
         if data.table.root is None:
             raise TlkitError(
                 "Trials run in processes of their own, which cannot see arrays of this one: write "
                 "the images to files, one folder for each class."
             )
-        model = Classifier(model, data.class_names) if isinstance(model, str) else model
         self.model, self.data, self.options, self.watch = model, data, options, watch
         self.plan = tuple(options.plan or default_phases(model))
         self.space = _space(options.space, self.plan, model)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tlkit import finalists, oracles, scale_out, search_report, winner
+from tlkit.advice import quick_advice
 from tlkit.data import Data
 from tlkit.errors import TlkitError, unknown
 from tlkit.finalists import Finalist
@@ -66,7 +67,7 @@ def search(
         model: The classifier to train, which is left as it is, or the name of a backbone.
         data: What `load_images` returned. Its test split is not touched before the end.
         watch: Called with a dict for every event; see `commands/search.py` for a live table.
-        options: Fields of `Options`.
+        options: Fields of `Options`. Without `plan`, the quick advice of `fine_tune` makes it.
 
     Raises:
         TlkitError: keras-tuner is missing, the data cannot be found again by another process, an
@@ -76,7 +77,11 @@ def search(
     if strange := options.keys() - known:
         raise unknown("option of search", min(strange), known)
     oracles.require()
-    hunt = Hunt(model, data, Options(**options), watch or _print)
+    chosen = Options(**options)
+    model = Classifier(model, data.class_names) if isinstance(model, str) else model
+    if chosen.plan is None:  # to be beaten is what training without a search would do
+        chosen = dataclasses.replace(chosen, plan=quick_advice(model, data, chosen.store).phases)
+    hunt = Hunt(model, data, chosen, watch or _print)
     part = scale_out.role()
     try:
         if part == "worker":
