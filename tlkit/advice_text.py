@@ -106,7 +106,7 @@ def expected(advice: "Advice") -> list[str]:
     return [
         f"Expect {value:.0f} % right ({low:.0f} to {high:.0f}) on {advice.facts.tested:,} images "
         f"not seen, from the probe's {100 * advice.facts.accuracy:.1f} %,",
-        f"after about {minutes:.1f} minutes ({least:.1f} to {most:.1f}, by when it stops early).",
+        f"after about {minutes:.1f} minutes ({least:.1f} to {most:.1f}; it stops by itself).",
     ]
 
 
