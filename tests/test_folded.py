@@ -9,7 +9,6 @@ import tensorflow as tf
 from keras import layers
 
 from tlkit import folded
-from tlkit.errors import TlkitError
 
 RANDOM = np.random.default_rng(0)
 
@@ -93,7 +92,7 @@ def assert_equal_step(part, x, tolerance=1e-5):
 def test_output_and_gradients_are_those_of_keras(size, pad, merged):
     part = tiny_net(size, pad)
     assert_equal_step(part, rows(part))
-    calls = folded._calls(part, False, False).values()
+    calls = folded._calls(part, False).values()
     # five of eight normalizations, and the padding where SAME is the same
     assert sum(call is folded._passed for call in calls) == merged
 
@@ -130,39 +129,6 @@ def test_big_nets(name, cut):
     start = net.get_layer(cut).output if cut else net.input
     part = keras.Model(start, layers.GlobalAveragePooling2D()(net.output))
     assert_equal_step(part, tf.nn.relu(rows(part)), tolerance=1e-4)
-
-
-def entrance(third_reader=False):
-    inputs = keras.Input((7, 7, 4))
-    left, right = (layers.Conv2D(6, 1, strides=2)(inputs) for _ in range(2))
-    x = layers.add([layers.BatchNormalization()(left), layers.BatchNormalization()(right)])
-    if third_reader:
-        x = layers.add([x, layers.Conv2D(6, 3, strides=2, padding="same")(inputs)])
-    return settled(keras.Model(inputs, layers.GlobalAveragePooling2D()(x)))
-
-
-def test_a_boundary_of_which_a_quarter_is_read_can_be_thinned():
-    part = entrance()
-    x = rows(part)
-    assert folded.thinning(part) == 2
-    run = folded.fold(part, thinned=True)
-    np.testing.assert_allclose(run(x[:, ::2, ::2]), part(x, training=False), rtol=1e-5, atol=1e-6)
-    with pytest.raises(TlkitError, match="whole rows"):
-        run(x[:, ::2, ::2], training=True)
-
-
-def test_what_is_not_folded_is_not_thinned():
-    part = entrance()
-    part.layers[-4].trainable = part.layers[-3].trainable = True
-    assert folded.obstacle(part)
-    assert folded.thinning(part) == 1
-
-
-def test_a_boundary_that_is_read_in_full_is_not_thinned():
-    part = entrance(third_reader=True)
-    assert folded.thinning(part) == 1
-    with pytest.raises(TlkitError, match="reads every pixel"):
-        folded.fold(part, thinned=True)
 
 
 def test_it_runs_the_keras_variables_themselves():

@@ -15,7 +15,6 @@ import keras
 import tensorflow as tf
 
 from tlkit import surgery
-from tlkit.errors import TlkitError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +35,7 @@ class _Unit:
         return y if self.norm else self.layer.activation(y)
 
 
-def fold(part: keras.Model, *, bfloat16: bool = False, thinned: bool = False) -> Callable:
+def fold(part: keras.Model, *, bfloat16: bool = False) -> Callable:
     """Returns `run(x, training=False)`, equal to `part(x, training=False)` but for rounding.
 
     For use inside a `tf.function`, with float32 `x`. Layers of unknown kinds are called as they
@@ -48,17 +47,12 @@ def fold(part: keras.Model, *, bfloat16: bool = False, thinned: bool = False) ->
         bfloat16: Multiplies in bfloat16 (relative error 2**-8 per factor); variables, sums and all
             between the layers stay float32, and so do depthwise products, which would get slower.
             Slow on a CPU without it: see `tlkit.engines.has_bfloat16`.
-        thinned: The rows that come are `x[:, ::2, ::2]`; only where `thinning(part)` is 2.
     """
-    if thinned and thinning(part) != 2:
-        raise TlkitError(f"{part.name} reads every pixel of its input: give it all of them.")
     if obstacle(part):
         return part
-    calls = _calls(part, bfloat16, thinned)
+    calls = _calls(part, bfloat16)
 
     def run(x, training=False):
-        if training and thinned:
-            raise TlkitError(f"{part.name} trains live statistics on whole rows, not thinned ones.")
         if training:
             return part(x, training=True)
         return part._run_through_graph(x, operation_fn=lambda operation: calls[id(operation)])
@@ -77,19 +71,6 @@ def obstacle(part: keras.Model) -> str:
         if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable:
             return f"{layer.name} is trainable"
     return ""
-
-
-def thinning(part: keras.Model) -> int:
-    """Returns 2 if `fold(part)` reads only every second pixel of its input, both ways, else 1.
-
-    ResNet v1 enters a stage by two 1x1 convolutions of stride 2: three quarters of what is cached
-    at such a boundary is never looked at.
-    """
-    if obstacle(part):
-        return 1
-    readers = _Graph.of(part).readers[id(part.inputs[0])]
-    skipping = [_is_pointwise(op) and op.strides == (2, 2) for op in readers]
-    return 2 if skipping and all(skipping) else 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,7 +119,7 @@ class _Graph:
         return before.operation if fits else None
 
 
-def _calls(part, bfloat16, thinned) -> dict[int, Callable]:
+def _calls(part, bfloat16) -> dict[int, Callable]:
     """Returns what to call in place of every operation of `part`."""
     graph = _Graph.of(part)
     calls = {id(op): _plain(op, bfloat16) for op in part.operations}
@@ -147,8 +128,7 @@ def _calls(part, bfloat16, thinned) -> dict[int, Callable]:
         if graph.uses[id(layer)] > 1 or not _is_known(layer):
             continue
         norm, pad = graph.norm_behind(node), graph.pad_before(node)
-        entrance = thinned and node.input_tensors[0] is part.inputs[0]
-        strides = (1, 1) if entrance else getattr(layer, "strides", (1, 1))
+        strides = getattr(layer, "strides", (1, 1))
         padding = "SAME" if pad else getattr(layer, "padding", "same").upper()
         calls[id(layer)] = _Unit(layer, norm, strides, padding, bfloat16)
         calls |= {id(merged): _passed for merged in (norm, pad) if merged}
@@ -179,10 +159,6 @@ def _is_known(layer) -> bool:
         and layer.strides[0] == layer.strides[1]
         and getattr(layer, "groups", 1) == 1
     )
-
-
-def _is_pointwise(layer) -> bool:
-    return type(layer) is keras.layers.Conv2D and _is_known(layer) and layer.kernel_size == (1, 1)
 
 
 def _pads_as_same(node, layer) -> bool:
