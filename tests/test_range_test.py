@@ -48,13 +48,13 @@ def test_everything_is_as_it_was(data):
     model = Classifier(tiny_backbone(), data.class_names)
     before = weights.fingerprint(model.variables), [v.trainable for v in model.variables]
     states = random.getstate(), np.random.get_state()[1].tolist()
-    found = range_test.lr_find(model, data, TAIL, steps=40, highest=10.0)
+    found = range_test.lr_find(model, data, TAIL, steps=40, rates=(1e-7, 10.0))
     assert before == (
         weights.fingerprint(model.variables), [v.trainable for v in model.variables]
     )  # fmt: skip
     assert states == (random.getstate(), np.random.get_state()[1].tolist())
     assert len(found.losses) <= 40 and np.isfinite(found.losses).all()
-    again = range_test.lr_find(model, data, TAIL, steps=40, highest=10.0)
+    again = range_test.lr_find(model, data, TAIL, steps=40, rates=(1e-7, 10.0))
     np.testing.assert_array_equal(found.losses, again.losses)
 
 
@@ -120,13 +120,13 @@ def test_no_generator_draws_anything_else_afterwards(data):
 def test_the_climb_ends_where_the_loss_explodes(data):
     model = Classifier(tiny_backbone(), data.class_names)
     phase = Phase("tail", unfreeze="stage3", optimizer="sgd", augment="none", batch_size=16)
-    found = range_test.lr_find(model, data, phase, steps=60, lowest=1e-3, highest=1e6)
+    found = range_test.lr_find(model, data, phase, steps=60, rates=(1e-3, 1e6))
     assert len(found.rates) == len(found.losses) < 60
 
 
 def test_no_climb_is_an_error(data):
     with pytest.raises(TlkitError, match="No climb"):
-        range_test.lr_find(Classifier(tiny_backbone(), data.class_names), data, lowest=1.0)
+        range_test.lr_find(Classifier(tiny_backbone(), data.class_names), data, rates=(1.0, 1.0))
 
 
 def test_the_command_draws_and_says_what_next(photos, tmp_path):

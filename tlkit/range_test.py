@@ -89,8 +89,7 @@ def lr_find(
     data: Data,
     phase: Phase | None = None,
     *,
-    lowest: float = 1e-7,
-    highest: float = 1.0,
+    rates: tuple[float, float] = (1e-7, 1.0),
     steps: int = 100,
     seed: int = 0,
     store: Store | None = None,
@@ -100,13 +99,14 @@ def lr_find(
     Args:
         phase: What to train and how; the last default phase if None. Its rate and schedule are
             not used, nor are class weights.
-        lowest, highest: First and last rate, before the factors of lower stages.
+        rates: First and last one, before the factors of lower stages.
         steps: Steps from the one to the other; fewer if the loss explodes before.
 
     Raises:
         TlkitError: The rates or steps make no climb.
         AuditError: The model or a random state has changed nevertheless.
     """
+    lowest, highest = rates
     if not 0 < lowest < highest or steps < 10:
         raise TlkitError(f"No climb: {steps} steps from {lowest} to {highest}. Take 10 or more.")
     phase = phase or default_phases(model)[-1]
@@ -115,9 +115,9 @@ def lr_find(
         copy = Classifier.load(folder)
         trainee = Trainee(copy, phase)
         rows = _rows(copy, data, phase, trainee.boundary, seed, store)
-        rates = np.geomspace(lowest, highest, steps)
-        losses = list(_climb(trainee, rows, rates, seed))
-    return RangeTest(rates[: len(losses)], np.array(losses), phase)
+        climb = np.geomspace(lowest, highest, steps)
+        losses = list(_climb(trainee, rows, climb, seed))
+    return RangeTest(climb[: len(losses)], np.array(losses), phase)
 
 
 def _rows(model, data, phase, boundary, seed, store) -> features.Rows:

@@ -21,15 +21,14 @@ from tlkit.commands.options import quietly
 )
 @click.option("--seed", default=0, show_default=True, help="Fixes the draws.")
 @quietly
-def augment(photos, policy, strength, out, views, images, size, seed):
+def augment(photos, policy, strength, out, images, **drawn):
     """Draw a contact sheet of what an augmentation policy does to PHOTOS (a folder or a file)."""
     from tlkit import augment_preview, files
 
     paths = augment_preview.choose(photos, images)
-    shown = augment_preview.preview(paths, policy, strength, views=views, size=size, seed=seed)
+    shown = augment_preview.preview(paths, policy, strength, **drawn)
     target = out or f"augment-{policy}.png"
     with files.replacing(target) as temporary:
         shown.save(temporary)
-    click.echo(
-        f"{len(paths)} images in {views} views of {policy} at strength {strength:g}: {target}"
-    )
+    shape = f"{len(paths)} images in {drawn['views']} views"
+    click.echo(f"{shape} of {policy} at strength {strength:g}: {target}")
