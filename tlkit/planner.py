@@ -27,6 +27,7 @@ SAMPLE = 32  # files decoded to time decoding
 PASSES = 3  # timed repeats; the least counts
 WORTH = 20_000  # images passed through the network from which timing a few steps pays
 DISK_RATE = 400e6  # bytes a second a checkpoint is written at
+EPOCH = 0.01  # seconds an epoch takes by itself: a checkpoint, a line, two threads
 LAYER_SAVE = 0.004  # seconds for each layer of a saved model, and for its graph to be traced
 OVERHEAD = 150e6  # bytes that are still to come besides what is counted here
 
@@ -183,7 +184,7 @@ class _Timer:
         step, tracing, open_bytes = self._step_seconds(phase, boundary)
         live = 0.0 if fits else forward
         epoch = (step + live + (0.0 if fits else look)) * train + (step / 3 + live) * val
-        epoch += 4 * open_bytes / DISK_RATE
+        epoch += EPOCH + 4 * open_bytes / DISK_RATE
         cache = self.frozen.row_bytes(boundary) * views * train if fits else 0
         if fits and boundary != POOLED:
             cache //= 2  # feature maps are kept in half precision where that does no harm
