@@ -53,7 +53,7 @@ def model_recipe(options: dict[str, Any]) -> dict[str, Any]:
     """Returns what the options say of the model, in the words of a recipe file."""
     names = ("backbone", "size", "resize", "channels", "replace_from", "seed")
     weights = None if options["weights"] == "none" else options["weights"]
-    if weights and os.path.exists(weights):
+    if weights not in (None, "imagenet") and os.path.exists(weights):
         weights = os.path.abspath(weights)  # the recipe may be run from elsewhere
     return {"weights": weights, **{name: options[name] for name in names if name in options}}
 
