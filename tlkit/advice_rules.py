@@ -32,10 +32,11 @@ ENOUGH = 500  # images with which the default's epochs are enough steps
 # Where the domain is different, frozen statistics are wrong for these images and keep the network
 # from learning, and so do frozen stages. Letters in 24 classes, judged on 96 others (MobileNetV2
 # 0.35 at 96 pixels), all stages with BatchNorm trained in 1,000 steps at this rate: 97 % from 216
-# letters, 83 % from 96, 73 % from 48 (one split each); the head alone reached 47 and 40 % on 96 and
-# 48. The limit on the gradients is what makes it work: the first losses, from statistics that do
-# not fit, are ten times the usual, and without it the same plan gave 76, 43 and 33 %. With frozen
-# BatchNorm it was 78 and 81 % from 216 letters and broke down in one of two splits with 96.
+# letters, 83 % from 96, 73 % from 48, one split each; the head alone reached 47 and 40 % in other
+# splits with 96 and 48. The limit on the gradients is what makes it work: the first losses, from
+# statistics that do not fit, are ten times the usual, and without it the same plan gave 76 and 43 %
+# in the same splits, and 33 % in another with 48. With frozen BatchNorm it was 78 and 81 % from 216
+# letters, and training broke down in one of two splits with 96.
 FAR_RATE, FAR_STEPS, FAR_CLIP = 1e-3, 1000, 1.0
 # (data, domain) -> the lecture's rule. "unclear" is read as "similar", and said to be unclear.
 TABLE = {
