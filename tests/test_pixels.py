@@ -151,3 +151,37 @@ def test_paths_bytes_and_arrays_agree(tmp_path):
     loaded = [pixels.load_any(x, rule) for x in (path, path.read_bytes(), BLOCKS)]
     np.testing.assert_array_equal(loaded[0], loaded[1])
     np.testing.assert_array_equal(loaded[0], loaded[2])
+
+
+@pytest.fixture
+def many(tmp_path):
+    """Files of every kind but TIFF, more than are read one by one."""
+    kinds = ["JPEG", "PNG", "WEBP", "GIF", "BMP"]
+    paths = [tmp_path / f"{i}.{kind.lower()}" for i, kind in enumerate(kinds)]
+    for path, kind in zip(paths, kinds, strict=True):
+        Image.fromarray(BLOCKS).save(path, kind)
+    return [str(paths[i % len(paths)]) for i in range(pixels.FEW)]
+
+
+def loaded(paths, rule, batch):
+    found = list(pixels.load_paths(paths, rule, batch))
+    assert [len(rows) for rows in found[:-1]] == [batch] * (len(found) - 1)
+    return np.concatenate(found)
+
+
+def test_many_files_are_read_as_each_is(many):
+    rule = PixelRule(24)
+    expected = {path: pixels.load_path(path, rule) for path in set(many)}
+    found = loaded(many, rule, 64)
+    np.testing.assert_array_equal(found, [expected[path] for path in many])
+
+
+def test_one_file_that_tensorflow_cannot_read_does_not_disturb_the_others(many, tmp_path):
+    rule, page = PixelRule(24), tmp_path / "päge.tiff"
+    Image.fromarray(255 - BLOCKS).save(page)
+    many[200] = str(page)
+    expected = {path: pixels.load_path(path, rule) for path in set(many)}
+    np.testing.assert_array_equal(loaded(many, rule, 32), [expected[path] for path in many])
+    page.unlink()
+    with pytest.raises(TlkitError, match=r"päge\.tiff"):
+        loaded(many, rule, 32)

@@ -19,15 +19,15 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from tlkit import files, weights
+from tlkit import files, folded, weights
 from tlkit.errors import TlkitError, unknown
 
 BATCH = 32  # 8 to 128 are equally quick within 5 %, so what counts is memory
 GAIN = 1.1  # a timed engine must be this much faster than `constants`
 _TIMED_ROWS = 16
 _KEPT = 12  # converted networks left on disk
+_VERSION = 2  # raise it when an engine rounds otherwise: kept features are found by it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,13 +56,21 @@ class _Source:
     """What an engine is made from."""
 
     part: keras.Model
-    traced: Any  # its concrete function for any number of rows
-    fingerprint: str  # of its variables
+    shape: tuple[int, ...]  # of one row
 
     @functools.cached_property
-    def constant(self) -> Any:
-        """The trace with every variable's present value written into it."""
-        return convert_variables_to_constants_v2(self.traced)
+    def traced(self) -> Any:
+        """Keras's own answer for any number of rows, so that a shorter batch compiles nothing."""
+        part = self.part
+        function = tf.function(
+            lambda rows: tuple(keras.tree.flatten(part(rows, training=False))), autograph=False
+        )
+        return function.get_concrete_function(tf.TensorSpec((None, *self.shape), tf.float32))
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """A digest of the part's variables."""
+        return weights.fingerprint(self.part.variables)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,14 +102,14 @@ def compile(
 
 
 def _choose(part, sample, engine, tolerance) -> Engine:
-    source = _Source(part, _trace(part, sample.shape[1:]), weights.fingerprint(part.variables))
+    source = _Source(part, sample.shape[1:])
     built = functools.cache(lambda name: ENGINES[name].build(source))
     reference = built("keras")(sample)
     notes = []
     for name in candidates(engine):
         trial = functools.partial(_trial, name, built, sample, reference, tolerance)
         if engine == "auto" and ENGINES[name].timed:
-            key = _key(source, name, sample.shape[1:], tolerance)
+            key = _key(source, name, source.shape, tolerance)
             off, refusal = _kept_trial(
                 (files.home() / "engines") / f"{key}.json", trial, name, built, sample
             )
@@ -133,7 +141,7 @@ def signature(engine: str = "auto") -> str:
     """Returns what a choice depends on besides network and rows, for keys of kept features."""
     packages = [name for name in ("openvino", "tensorflow", "keras") if _installed(name)]
     versions = [f"{name}-{importlib.metadata.version(name)}" for name in packages]
-    return " ".join([*candidates(engine), *versions])
+    return " ".join([f"engines-{_VERSION}", *candidates(engine), *versions])
 
 
 def differences(answers: Sequence[np.ndarray], references: Sequence[np.ndarray]) -> float:
@@ -186,14 +194,6 @@ def _installed(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
 
 
-def _trace(part, shape):
-    """Traces for any number of rows, so that a last, shorter batch compiles nothing anew."""
-    function = tf.function(
-        lambda rows: tuple(keras.tree.flatten(part(rows, training=False))), autograph=False
-    )
-    return function.get_concrete_function(tf.TensorSpec((None, *shape), tf.float32))
-
-
 def _keras(source: _Source) -> Callable:
     traced = source.traced
     return lambda rows: tuple(
@@ -203,15 +203,23 @@ def _keras(source: _Source) -> Callable:
 
 def _constants(source: _Source, bfloat16: bool = False) -> Callable:
     """A session, since it takes graph options of its own; elsewhere they are the process's."""
-    graph, constant = tf.Graph(), source.constant
-    with graph.as_default():
-        tf.import_graph_def(constant.graph.as_graph_def(), name="")
+    graph, rows, outputs = _constant_graph(source)
     config = tf.compat.v1.ConfigProto()
     config.graph_options.rewrite_options.auto_mixed_precision_onednn_bfloat16 = 1 if bfloat16 else 0
-    run = tf.compat.v1.Session(graph=graph, config=config).make_callable(
-        [output.name for output in constant.outputs], feed_list=[constant.inputs[0].name]
-    )
-    return lambda rows: tuple(run(np.asarray(rows, np.float32)))
+    call = tf.compat.v1.Session(graph=graph, config=config).make_callable(outputs, [rows])
+    return lambda rows: tuple(call(np.asarray(rows, np.float32)))
+
+
+def _constant_graph(source: _Source) -> tuple[tf.Graph, tf.Tensor, list[tf.Tensor]]:
+    """Returns the folded network as a graph with every present value in it, its input, outputs."""
+    values = [(variable, variable.numpy()) for variable in source.part.variables]
+    run = folded.fold_constant(source.part)
+    with tf.Graph().as_default() as graph:
+        rows = tf.compat.v1.placeholder(tf.float32, (None, *source.shape))
+        constants = [(variable, tf.constant(value)) for variable, value in values]
+        with keras.StatelessScope(state_mapping=constants):
+            outputs = [tf.identity(output) for output in keras.tree.flatten(run(rows))]
+    return graph, rows, outputs
 
 
 def _openvino(source: _Source, precision: str = "bf16") -> Callable:

@@ -6,11 +6,17 @@ chunks of WebP) to the TIFF block, then the first image directory of that block.
 DC-008 (Exif), ISO 10918-1 (JPEG), W3C PNG 3rd edition, RFC 9649 (WebP).
 """
 
+import functools
+
 import tensorflow as tf
 
 ORIENTATION_TAG = 0x0112
 _PADDING = 16
 _MOST_CHUNKS = 1000  # a damaged length field must not make the walk endless
+
+# A branch that is seldom taken, as a call of its own. Inlined, each of its operations is visited
+# for every image only to learn that it has nothing to do: a third of the time of decoding.
+rare = functools.partial(tf.function, autograph=False, experimental_attributes={"_noinline": True})
 
 
 def orientation(encoded):
@@ -22,11 +28,14 @@ def orientation(encoded):
     Returns:
         Scalar int32 tensor.
     """
-    # One scan for the word spares the walk, a millisecond, on files that have no tag at all.
-    named = tf.strings.regex_full_match(encoded, r"\C*(Exif\x00\x00|eXIf|EXIF)\C*")
+    # One scan for the word spares the walk, a millisecond, on files that have no tag at all. To
+    # remove it and compare lengths is twice as quick as a match, whose pattern must be anchored.
+    without = tf.strings.regex_replace(encoded, "[Ee][Xx][Ii][Ff]", "", replace_global=False)
+    named = tf.strings.length(without) < tf.strings.length(encoded)
     return tf.cond(named, lambda: _parse(encoded), lambda: tf.constant(1))
 
 
+@rare
 def _parse(encoded):
     data = tf.pad(tf.io.decode_raw(encoded, tf.uint8), [[0, _PADDING]])
     block = _tiff_block(data)
@@ -38,6 +47,7 @@ def upright(image, tag):
     return tf.cond(tag > 1, lambda: _turned(image, tag), lambda: image)
 
 
+@rare
 def _turned(image, tag):
     turned = tf.switch_case(
         tag - 1,

@@ -18,6 +18,14 @@ from tlkit import surgery
 
 
 @dataclasses.dataclass(frozen=True)
+class _Mode:
+    """How all units of a network are run."""
+
+    half: bool = False  # take products in bfloat16; their sums leave as float32
+    constant: bool = False  # for inference alone, so that nothing has a gradient
+
+
+@dataclasses.dataclass(frozen=True)
 class _Unit:
     """A layer with a kernel, run together with what stands next to it."""
 
@@ -25,7 +33,7 @@ class _Unit:
     norm: keras.layers.BatchNormalization | None  # behind it
     strides: tuple[int, int]
     padding: str  # "SAME" or "VALID"
-    half: bool  # take products in bfloat16; their sums leave as float32
+    mode: _Mode
 
     def __call__(self, x):
         name, product = _KINDS[type(self.layer)]
@@ -43,14 +51,24 @@ def fold(part: keras.Model, *, bfloat16: bool = False) -> Callable:
     that move cannot be folded. Where `obstacle(part)` says something, `part` is returned.
 
     Args:
-        part: A functional model with one input and one output.
+        part: A functional model with one input.
         bfloat16: Multiplies in bfloat16 (relative error 2**-8 per factor); variables, sums and all
             between the layers stay float32, and so do depthwise products, which would get slower.
             Slow on a CPU without it: see `tlkit.engines.has_bfloat16`.
     """
-    if obstacle(part):
-        return part
-    calls = _calls(part, bfloat16)
+    return part if obstacle(part) else _folded(part, _Mode(half=bfloat16))
+
+
+def fold_constant(part: keras.Model) -> Callable:
+    """Returns `run(x)`, what `fold` returns for weights that will not change, and quicker.
+
+    What matters in training alone, such as penalties and trainable flags, is no obstacle to it.
+    """
+    return _folded(part, _Mode(constant=True)) if _is_functional(part) else part
+
+
+def _folded(part, mode) -> Callable:
+    calls = _calls(part, mode)
 
     def run(x, training=False):
         if training:
@@ -62,8 +80,8 @@ def fold(part: keras.Model, *, bfloat16: bool = False) -> Callable:
 
 def obstacle(part: keras.Model) -> str:
     """Says why `part` cannot be folded; empty if it can."""
-    if not _is_functional(part) or len(part.inputs) != 1 or len(part.outputs) != 1:
-        return f"{part.name} is not a functional model with one input and one output"
+    if not _is_functional(part) or len(part.inputs) != 1:
+        return f"{part.name} is not a functional model with one input"
     for layer in _layers(part):
         rules = (key for key in vars(layer) if key.endswith(("_regularizer", "_constraint")))
         if held := [key for key in rules if getattr(layer, key) is not None]:
@@ -79,7 +97,7 @@ class _Graph:
 
     nodes: list
     makers: dict
-    readers: dict
+    readers: dict  # operations, and "outside" for an output of the whole
     uses: collections.Counter
 
     @classmethod
@@ -90,6 +108,8 @@ class _Graph:
         for node in nodes:
             for tensor in node.input_tensors:
                 readers[id(tensor)].append(node.operation)
+        for tensor in part.outputs:
+            readers[id(tensor)].append("outside")
         uses = collections.Counter(id(node.operation) for node in nodes)
         return cls(nodes, makers, readers, uses)
 
@@ -119,10 +139,10 @@ class _Graph:
         return before.operation if fits else None
 
 
-def _calls(part, bfloat16) -> dict[int, Callable]:
+def _calls(part, mode) -> dict[int, Callable]:
     """Returns what to call in place of every operation of `part`."""
     graph = _Graph.of(part)
-    calls = {id(op): _plain(op, bfloat16) for op in part.operations}
+    calls = {id(op): _plain(op, mode) for op in part.operations}
     for node in graph.nodes:
         layer = node.operation
         if graph.uses[id(layer)] > 1 or not _is_known(layer):
@@ -130,7 +150,7 @@ def _calls(part, bfloat16) -> dict[int, Callable]:
         norm, pad = graph.norm_behind(node), graph.pad_before(node)
         strides = getattr(layer, "strides", (1, 1))
         padding = "SAME" if pad else getattr(layer, "padding", "same").upper()
-        calls[id(layer)] = _Unit(layer, norm, strides, padding, bfloat16)
+        calls[id(layer)] = _Unit(layer, norm, strides, padding, mode)
         calls |= {id(merged): _passed for merged in (norm, pad) if merged}
     return calls
 
@@ -177,10 +197,10 @@ def _same_padding(size, kernel, step, dilation) -> tuple[int, int]:
     return total // 2, total - total // 2
 
 
-def _plain(operation, bfloat16) -> Callable:
+def _plain(operation, mode) -> Callable:
     """Returns the operation itself, in inference mode where it knows modes."""
-    if _is_functional(operation):
-        inner = fold(operation, bfloat16=bfloat16)
+    if _is_functional(operation) and len(operation.inputs) == 1:
+        inner = _folded(operation, mode)
         return lambda x, **_: inner(x)
     if "training" not in inspect.signature(operation.call).parameters:
         return operation
@@ -207,8 +227,11 @@ def _kernel_and_bias(unit, kernel):
 
 
 def _conv(unit, x, kernel):
-    """A 1x1 convolution is a matrix product, whose gradient is much quicker as one."""
-    if unit.layer.kernel_size == (1, 1):
+    """A 1x1 convolution is a matrix product, whose gradient is much quicker as one.
+
+    Without a gradient a convolution is quicker: TensorFlow fuses it with bias and activation.
+    """
+    if unit.layer.kernel_size == (1, 1) and not unit.mode.constant:
         step = unit.strides[0]
         return _matmul(unit, x if step == 1 else x[:, ::step, ::step], kernel)
     product = tf.nn.conv2d(
@@ -236,7 +259,7 @@ def _separable(unit, x, kernel):
 
 
 def _factors(unit, x, kernel):
-    return [tf.cast(value, tf.bfloat16 if unit.half else tf.float32) for value in (x, kernel)]
+    return [tf.cast(value, tf.bfloat16 if unit.mode.half else tf.float32) for value in (x, kernel)]
 
 
 # Name of the kernel whose last axes the normalization scales, and the product with it.
