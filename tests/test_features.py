@@ -1,6 +1,7 @@
 """Cached features are the features; a key covers all they depend on."""
 
 import dataclasses
+import threading
 
 import keras
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from tests.conftest import tiny_backbone
 from tlkit import augment, features
 from tlkit.backbones import Stage
-from tlkit.errors import AuditError
+from tlkit.errors import AuditError, TlkitError
 from tlkit.features import Frozen, View
 from tlkit.model import Classifier
 from tlkit.store import Store
@@ -116,3 +117,48 @@ def test_a_frozen_part_that_is_random_is_refused(data):
     frozen = Frozen(Classifier(backbone, data.class_names), Store())
     with pytest.raises(AuditError, match="stage1 is frozen but answers"):
         frozen.rows(data.val, "stage1", View())
+
+
+def test_each_image_is_decoded_once_though_some_are_decoded_ahead(frozen, data, monkeypatch):
+    decoded, real = [], features._decoded
+
+    def counting(images, rule, positions):
+        decoded.extend(positions)
+        return real(images, rule, positions)
+
+    expected = features.pixel_rows(Store(), data.train, frozen.model.rule)
+    monkeypatch.setattr(features, "_decoded", counting)
+    with features.decoding_ahead(frozen.store, data.train, frozen.model.rule):
+        found = features.pixel_rows(frozen.store, data.train, frozen.model.rule)
+    np.testing.assert_array_equal(found, expected)
+    assert sorted(decoded) == list(range(len(data.train)))
+
+
+def test_decoding_ahead_ends_with_the_block(frozen, data, monkeypatch):
+    begun, may_go_on = threading.Event(), threading.Event()
+
+    def slow(images, rule, positions):
+        for _ in positions:
+            begun.set()
+            may_go_on.wait(10)
+            yield np.zeros((1, rule.size, rule.size, 3), np.uint8)
+
+    monkeypatch.setattr(features, "_decoded", slow)
+    ahead = features.decoding_ahead(frozen.store, data.train, frozen.model.rule)
+    with pytest.raises(KeyboardInterrupt), ahead:
+        begun.wait(10)
+        threading.Timer(0.2, may_go_on.set).start()
+        raise KeyboardInterrupt
+    kind = features.pixel_kind(frozen.model.rule)
+    assert len(frozen.store.missing(kind, data.train.hashes)) == len(data.train)
+
+
+def test_trouble_in_decoding_ahead_reaches_who_asks_for_the_pixels(frozen, data, monkeypatch):
+    def broken(*_):
+        raise TlkitError("a.jpg is gone")
+
+    monkeypatch.setattr(features, "_decoded", broken)
+    with features.decoding_ahead(frozen.store, data.train, frozen.model.rule):
+        pass
+    with pytest.raises(TlkitError, match=r"a\.jpg is gone"):
+        features.pixel_rows(frozen.store, data.train, frozen.model.rule)

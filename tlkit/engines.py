@@ -7,7 +7,6 @@ than the tolerance is refused. An engine is one row of `ENGINES`.
 
 import dataclasses
 import functools
-import gc
 import importlib.metadata
 import importlib.util
 import os
@@ -96,12 +95,7 @@ def compile(
     Raises:
         TlkitError: Unknown engine, or one asked for by name that this machine lacks.
     """
-    found = _choose(part, np.asarray(sample, np.float32), engine, tolerance)
-    gc.collect()  # graphs refer to themselves: they would hold copies of the weights for long
-    return found
-
-
-def _choose(part, sample, engine, tolerance) -> Engine:
+    sample = np.asarray(sample, np.float32)
     source = _Source(part, sample.shape[1:])
     built = functools.cache(lambda name: ENGINES[name].build(source))
     reference = built("keras")(sample)

@@ -5,9 +5,12 @@ boundary and the view, and it is stored under a key made of exactly these. Heads
 and searches that ask for the same rows get the same rows.
 """
 
+import contextlib
+import contextvars
 import dataclasses
 import functools
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -27,13 +30,42 @@ HALF_ERROR = 1e-3  # largest root-mean-square rounding error, relative to the fe
 
 def pixel_rows(store: Store, images, rule: pixels.PixelRule) -> np.ndarray:
     """Returns uint8 [n, size, size, channels] of `images`, each file decoded once for ever."""
+    compute = functools.partial(_decoding, images, rule)
+    return store.rows(pixel_kind(rule), images.hashes, compute)
+
+
+@contextlib.contextmanager
+def decoding_ahead(store: Store, images, rule: pixels.PixelRule) -> Iterator[None]:
+    """Decodes `images` into the store in a thread, while the block does something else.
+
+    What the block needs of them sooner it waits for, and it ends without what is not yet decoded.
+    Trouble is left to whoever asks for the pixels.
+    """
+    ended = threading.Event()
 
     def compute(positions):
-        batches = _decoded(images, rule, positions)
-        count = -(-len(positions) // BATCH)
-        return progress.track(batches, f"Decoding {len(positions):,} images", count, BATCH)
+        for rows in _decoding(images, rule, positions):
+            if ended.is_set():
+                raise InterruptedError
+            yield rows
 
-    return store.rows(pixel_kind(rule), images.hashes, compute)
+    def decode():
+        with contextlib.suppress(Exception):
+            store.fill(pixel_kind(rule), images.hashes, compute)
+
+    thread = threading.Thread(target=contextvars.copy_context().run, args=(decode,))
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _decoding(images, rule, positions) -> Iterator[np.ndarray]:
+    batches = _decoded(images, rule, positions)
+    count = -(-len(positions) // BATCH)
+    return progress.track(batches, f"Decoding {len(positions):,} images", count, BATCH)
 
 
 def pixel_kind(rule: pixels.PixelRule) -> str:
@@ -218,6 +250,7 @@ class Frozen:
 
     def _pass(self, images, ends, view, positions) -> Iterator[list[np.ndarray]]:
         """Yields batches of the rows at each of `ends`."""
+        self._prepare(images, ends, view, positions[:BATCH])
         source = pixel_rows(self.store, images, self.model.rule)
         read = reader(source, images.hashes, view)
         text = f"Frozen features of {len(positions):,} images ({' and '.join(ends)})"
@@ -229,6 +262,14 @@ class Frozen:
             found = [rows[: len(part)] for rows in self.engine(ends, x).call(x)]
             dtypes = dtypes or [_dtype(end, rows) for end, rows in zip(ends, found, strict=True)]
             yield [_rounded(rows, dtype) for rows, dtype in zip(found, dtypes, strict=True)]
+
+    def _prepare(self, images, ends, view, positions) -> None:
+        """Makes the engine on a few images decoded apart, while the others may be on their way."""
+        if tuple(map(self.fingerprint, ends)) in self._engines:
+            return
+        first = np.concatenate(list(_decoded(images, self.model.rule, positions)))
+        names = [images.hashes[i] for i in positions]
+        self.engine(ends, np.resize(look(first, names, view), (BATCH, *first.shape[1:])))
 
 
 def _require_determinism(engine: engines.Engine, sample: np.ndarray, what: str) -> None:

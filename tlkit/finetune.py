@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tlkit import augment, phases
+from tlkit import augment, features, phases
 from tlkit.data import Data
 from tlkit.errors import TlkitError
 from tlkit.model import Classifier
@@ -54,8 +54,10 @@ def fine_tune(
     for phase in plan:
         model.boundary_below(phase.unfreeze)  # an unknown stage is an error now, not in an hour
         augment.policy(phase.augment, phase.strength)
-    run = Run.create(out, model, data, plan, seed)
-    return Session(run, callbacks, store).finish()
+    store = store or Store.default()
+    with features.decoding_ahead(store, data.train, model.rule):
+        run = Run.create(out, model, data, plan, seed)
+        return Session(run, callbacks, store).finish()
 
 
 def resume(

@@ -8,8 +8,11 @@ of hashes does, which is written last, so `kill -9` and two runs at once are bot
 import json
 import os
 import shutil
+import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -46,6 +49,7 @@ class Store:
         self.memory = memory
         self.disk = disk
         self._kinds: dict[str, list[tuple[list[str], np.ndarray]]] = {}
+        self._filling: dict[str, Any] = defaultdict(threading.RLock)
 
     @classmethod
     def default(cls, engine: str = "constants") -> "Store":
@@ -73,10 +77,14 @@ class Store:
         return self._gather(kind, hashes)
 
     def fill(self, kind: str, hashes: Sequence[str], compute: Compute) -> None:
-        """Computes and keeps the rows of `hashes` that are not yet stored."""
-        absent = self.missing(kind, hashes)
-        if len(absent):
-            self._keep_all(kind, [hashes[i] for i in absent], compute(absent))
+        """Computes and keeps the rows of `hashes` that are not yet stored.
+
+        Where another thread of this process fills the same kind, it is waited for.
+        """
+        with self._filling[kind]:
+            absent = self.missing(kind, hashes)
+            if len(absent):
+                self._keep_all(kind, [hashes[i] for i in absent], compute(absent))
 
     def _keep_all(self, kind, names, batches):
         waiting: list[np.ndarray] = []

@@ -7,6 +7,7 @@ from (seed, phase, epoch), rates from the step, and everything else that can cha
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -64,9 +65,7 @@ class Trainee:
         followed = [*self.variables, *_live_statistics(model)]  # statistics fit one set of weights
         self.average = Average(followed, phase.average) if phase.average else None
         self._sums = [tf.Variable(tf.zeros_like(v.value)) for v in self._summed]
-        self._step = tf.function(self._train_step, autograph=False, reduce_retracing=True)
-        self._many: Callable | None = None  # `_train_steps`, once it is traced
-        self._infer = tf.function(self._logits, autograph=False, reduce_retracing=True)
+        self._traced: dict[tuple, Callable] = {}
 
     @property
     def _summed(self) -> list[keras.Variable]:
@@ -136,23 +135,36 @@ class Trainee:
         differently, and the last digit must not depend on whether there are callbacks.
         """
         if not self.joined:
-            rate, share = (tf.constant(v, tf.float32) for v in (group[0].rate, group[0].share))
-            loss, right = self._step(x[0], targets[0], rate, weights[0], share, group[0].last)
+            loss, right = self._step(x[0], targets[0], group[0], weights[0])
             return loss.numpy()[None], right.numpy()[None]
         rates = np.array([batch.rate for batch in group], np.float32)
         arrays = [np.stack(x), np.stack(targets), rates]
         if weights[0] is not None:
             arrays.append(np.stack(weights))
-        losses, rights = self._steps(*map(tf.constant, arrays))
+        losses, rights = self._call("steps", self._train_steps, arrays, 2)
         return losses.numpy(), rights.numpy()
 
-    def _steps(self, *arrays):
-        """Calls `_train_steps`, traced once for groups and batches of every length."""
-        if self._many is None:
-            specs = [_any_length(array) for array in arrays]
-            whole = tf.function(self._train_steps, autograph=False)
-            self._many = whole.get_concrete_function(*specs)
-        return self._many(*arrays)
+    def _step(self, x, truth, batch, weights=None):
+        """Takes one step as `batch` says; returns loss and number of hits."""
+        arrays = [x, truth, np.float32(batch.rate), np.float32(batch.share)]
+        if weights is not None:
+            arrays.append(weights)
+        last = batch.last
+        return self._call(("step", last), lambda *a: self._train_step(*a, last=last), arrays, 1)
+
+    def _call(self, name, function: Callable, arrays: Sequence[Any], axes: int):
+        """Calls `function`, traced once for all lengths of the arrays' first `axes` axes.
+
+        A last batch that is shorter would else be traced once more, which takes as long as many
+        steps.
+        """
+        tensors = [tf.convert_to_tensor(array) for array in arrays]
+        key = (name, *((tensor.dtype, len(tensor.shape)) for tensor in tensors))
+        if key not in self._traced:
+            specs = [_any_length(tensor, axes) for tensor in tensors]
+            traced = tf.function(function, autograph=False).get_concrete_function(*specs)
+            self._traced[key] = traced
+        return self._traced[key](*tensors)
 
     @staticmethod
     def _truth(rows: Rows, view: int) -> Callable[[np.ndarray], np.ndarray]:
@@ -164,8 +176,7 @@ class Trainee:
 
     def step(self, x, truth, rate: float) -> float:
         """Takes one step at `rate` on a batch of rows and returns its loss."""
-        one = tf.constant(1.0)
-        loss, _ = self._step(x, truth, tf.constant(rate, tf.float32), None, one, True)
+        loss, _ = self._step(x, truth, batches.Batch(np.arange(len(x)), rate, 1.0, True))
         return float(loss)
 
     def _weigher(self, rows: Rows) -> Callable[[np.ndarray], np.ndarray | None]:
@@ -179,7 +190,8 @@ class Trainee:
         """Returns the logits of every row in inference mode, float32 [n, classes]."""
         order = np.arange(len(rows))
         parts = [order[start : start + batch] for start in range(0, len(rows), batch)]
-        return np.concatenate([self._infer(rows.batch(part, 0)).numpy() for part in parts])
+        found = (self._call("logits", self._logits, [rows.batch(part, 0)], 1) for part in parts)
+        return np.concatenate([logits.numpy() for logits in found])
 
     def _logits(self, x, training=False):
         x = tf.cast(x, tf.float32)
@@ -187,12 +199,12 @@ class Trainee:
             x = run(x, training=training and self.phase.batch_norm == "train")
         return self.parts[-1](x, training=training)
 
-    def _train_step(self, x, truth, rate, weights, share, last):
+    def _train_step(self, x, truth, rate, share, weights=None, *, last):
         """Takes one batch; `last` says whether the sum of gradients is applied with it.
 
         Args:
-            weights: What each image counts, or None for all the same.
             share: Part of the images of this update that the batch holds.
+            weights: What each image counts, or None for all the same.
         """
         with tf.GradientTape() as tape:
             logits = self._logits(x, training=True)
@@ -215,7 +227,7 @@ class Trainee:
 
         def body(i, found, rights):
             mine = None if weights is None else weights[i]
-            loss, right = self._train_step(x[i], truth[i], rates[i], mine, 1.0, True)
+            loss, right = self._train_step(x[i], truth[i], rates[i], 1.0, mine, last=True)
             return i + 1, found.write(i, loss), rights.write(i, right)
 
         start = (tf.constant(0), tf.TensorArray(tf.float32, steps), tf.TensorArray(tf.int32, steps))
@@ -289,10 +301,10 @@ def _optimizer(model, phase, groups) -> keras.optimizers.Optimizer:
     return optimizers.build(phase.optimizer, phase.rate, rates=rates, decays=decays)
 
 
-def _any_length(array: tf.Tensor) -> tf.TensorSpec:
-    """Returns what stands for [steps, batch, ...] of any number of steps and images."""
-    open_dimensions = [None] * min(2, len(array.shape))
-    return tf.TensorSpec([*open_dimensions, *array.shape[2:]], array.dtype)
+def _any_length(array: tf.Tensor, axes: int) -> tf.TensorSpec:
+    """Returns what stands for such arrays with any length of the first `axes` axes."""
+    lengths = [None] * min(axes, len(array.shape))
+    return tf.TensorSpec([*lengths, *array.shape[axes:]], array.dtype)
 
 
 def _unique(variables) -> list[keras.Variable]:

@@ -90,7 +90,7 @@ def _text(raw: bytes | str) -> str:
 
 
 def _fill(net: keras.Model, file: h5py.Group, path: Path) -> None:
-    """Lets Keras load a copy of its own file of `net` in which only the values were replaced."""
+    """Compares with Keras's own file of `net`, which tells what belongs to which layer."""
     with tempfile.TemporaryDirectory() as folder:
         copy = str(Path(folder) / "net.weights.h5")
         net.save_weights(copy)
@@ -102,9 +102,28 @@ def _fill(net: keras.Model, file: h5py.Group, path: Path) -> None:
                     name = _layer_name(wanted, key)
                     raise _mismatch(net, path, name, wanted[key].shape, _shape(home, key))
             _check_rest(net, path, _rest(home, set(keys)))
+            if layers := _owners(net, wanted, keys):
+                held = {g: {key: home[g][key][()] for key in home[g]} for g in layers}
+                for group, layer in layers.items():  # only now, when all could be read
+                    layer.load_own_variables(held[group])
+                return
             for key in keys:
                 wanted[key][...] = home[key][...]
         net.load_weights(copy)
+
+
+def _owners(net: keras.Model, file: h5py.Group, keys: list[str]) -> dict[str, keras.layers.Layer]:
+    """Returns the layer of each group of arrays; none of them if a layer lies inside another.
+
+    To give each layer its arrays takes half the time of letting Keras load a changed copy.
+    """
+    groups = dict.fromkeys(key.rpartition("/")[0] for key in keys)
+    flat = all(group.startswith("layers/") and group.count("/") == 2 for group in groups)
+    known = {layer.name: layer for layer in net.layers}
+    names = [str(file[group].attrs.get("name", "")) for group in groups]
+    if not flat or not set(names) <= set(known) or len(set(names)) < len(names):
+        return {}
+    return {group: known[name] for group, name in zip(groups, names, strict=True)}
 
 
 def _ordered(net: keras.Model, file: h5py.Group) -> list[str]:
