@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import types
 from pathlib import Path
 
 import keras
@@ -234,6 +235,16 @@ def test_the_auditor_stops_a_run_in_which_nothing_trains(data, tmp_path, monkeyp
     monkeypatch.setattr(training.Trainee, "_train_step", lambda *_, **__: (keras.ops.zeros(()), 0))
     with pytest.raises(AuditError, match=r"stage2, stage3, head"):
         finetune.fine_tune(new_model(data), data, (TAIL,), out=tmp_path / "run")
+
+
+def test_without_phases_the_adviser_is_asked(data, tmp_path, monkeypatch):
+    from tlkit import advice
+
+    brief = dataclasses.replace(HEAD, epochs=1)
+    plan = types.SimpleNamespace(phases=(brief,))
+    monkeypatch.setattr(advice, "quick_advice", lambda *_: plan)
+    run = finetune.fine_tune(new_model(data), data, out=tmp_path / "run")
+    assert run.phases == (brief,)
 
 
 def test_every_phase_compiles_the_model_with_a_fresh_optimizer(data, tmp_path):

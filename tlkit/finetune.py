@@ -36,7 +36,8 @@ def fine_tune(
     Args:
         model: Changed in place; ends with the best weights seen.
         data: What `load_images` returned. Its test split is not touched.
-        plan: The phases; `default_phases(model)` if None.
+        plan: The phases. Without them some linear probes on frozen features choose them, and it is
+            said why; see `tlkit.advice.quick_advice`.
         out: Run folder, `runs/<data>-<backbone>` by default; an existing run is never overwritten.
         seed: Fixes order, views and dropout. The same seed on CPU gives identical numbers.
         callbacks: Keras callbacks; they see epochs numbered through all phases.
@@ -50,7 +51,11 @@ def fine_tune(
         raise TlkitError(
             f"The model has the classes {model.class_names}, the data {tuple(data.class_names)}."
         )
-    plan = tuple(plan) if plan is not None else default_phases(model)
+    if plan is None:
+        from tlkit.advice import quick_advice
+
+        plan = quick_advice(model, data, store).phases
+    plan = tuple(plan)
     for phase in plan:
         model.boundary_below(phase.unfreeze)  # an unknown stage is an error now, not in an hour
         augment.policy(phase.augment, phase.strength)
@@ -83,7 +88,10 @@ def resume(
 
 
 def default_phases(model: Classifier, **changes: Any) -> tuple[Phase, ...]:
-    """Returns the phases `fine_tune` uses, each with `changes` to its fields."""
+    """Returns phases that ask nothing of the data, each with `changes` to its fields.
+
+    They are the head and then the upper stages, or one long phase for a network without weights.
+    """
     random = model.backbone.weights.startswith("random")
     plan = phases.from_scratch() if random else phases.head_then_upper(model.stages)
     known = {field.name for field in dataclasses.fields(Phase)}
