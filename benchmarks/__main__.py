@@ -158,8 +158,7 @@ def _scaling(full, rows, setting) -> tuple[list[dict[str, Any]], str]:
 
 def _floors(options, setting) -> list[dict[str, Any]]:
     """Measures the floors in a process of their own."""
-    size = 400 if options.full else 120
-    work = dataclasses.replace(FULL[1], images=size)
+    work = FULL[1] if options.full else dataclasses.replace(FULL[1], images=120)
     folder = setting.folder_of(work)
     weights = setting.weights(work, folder)
     env = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}

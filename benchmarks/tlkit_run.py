@@ -5,17 +5,16 @@ guide's script: Adam at its rates, no decay, no schedule, flip and rotation, squ
 `defaults`, only the epochs are given and tlkit chooses the rest.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any
 
 import tlkit
+import tlkit.backbones
 from benchmarks.worker import Clock, Job
 from benchmarks.works import TAIL_RATE
-from tlkit import augment, backbones
-from tlkit.phases import Phase
 
-# RandomFlip("horizontal") and RandomRotation(0.1), a tenth of a full turn either way.
-augment.POLICIES["guide"] = augment.Policy(mirror=True, rotate=36.0, assumes="as in the guide")
 PLAIN: dict[str, Any] = {
     "optimizer": "adam", "schedule": "constant", "warmup": 0.0, "decay": 1.0, "weight_decay": 0.0,
     "smoothing": 0.0, "augment": "guide",
@@ -25,11 +24,12 @@ DEFAULT_TAIL_RATE = 1e-4  # of `tlkit.phases.head_then_upper`
 
 def train(job: Job, clock: Clock) -> Callable[[list[str]], list[str]]:
     """Loads, fine-tunes (once for each trial of a search), and keeps the best."""
-    clock.mark("imported")
     data = tlkit.load_images(job.photos, test_share=0.0)
     clock.mark("checked")
+    _add_policy_of_the_guide()
+    clock.mark("imported")
     rule = tlkit.PixelRule(job.work.size, "crop" if job.options.get("defaults") else "squash")
-    backbone = backbones.load(
+    backbone = tlkit.backbones.load(
         job.work.backbone, size=rule.size, weights=job.weights or "none", seed=job.seed
     )
     runs = []
@@ -47,7 +47,16 @@ def train(job: Job, clock: Clock) -> Callable[[list[str]], list[str]]:
     return lambda files: [best.model.class_names[i] for i in best.model.predict(files).argmax(-1)]
 
 
-def phases(job: Job, rate: float) -> tuple[Phase, ...]:
+def _add_policy_of_the_guide() -> None:
+    """RandomFlip("horizontal") and RandomRotation(0.1), a tenth of a full turn either way."""
+    _ = tlkit.Classifier  # named as a user would, which is what loads TensorFlow
+    from tlkit import augment
+
+    policy = augment.Policy(mirror=True, rotate=36.0, assumes="as in the guide")
+    augment.POLICIES["guide"] = policy
+
+
+def phases(job: Job, rate: float) -> tuple[tlkit.Phase, ...]:
     """Returns the phases of one trial; patience is never the reason to stop, as in the peers."""
     plan = [_phase(job, "head", None, job.work.head_epochs, rate)]
     if job.work.tail_epochs:
@@ -56,10 +65,12 @@ def phases(job: Job, rate: float) -> tuple[Phase, ...]:
     return tuple(plan)
 
 
-def _phase(job: Job, name: str, unfreeze: str | None, epochs: int, rate: float) -> Phase:
+def _phase(job: Job, name: str, unfreeze: str | None, epochs: int, rate: float) -> tlkit.Phase:
     fixed = {"epochs": epochs, "patience": epochs, "rate": rate}
     if job.options.get("defaults"):
-        return Phase(name, unfreeze, **fixed)
+        return tlkit.Phase(name, unfreeze, **fixed)
     views = epochs if job.options["views"] == "epochs" else int(job.options["views"])
     fixed["arithmetic"] = job.options.get("arithmetic", "float32")
-    return Phase(name, unfreeze, views=views, batch_size=job.work.batch_size, **fixed, **PLAIN)
+    return tlkit.Phase(
+        name, unfreeze, views=views, batch_size=job.work.batch_size, **fixed, **PLAIN
+    )

@@ -1,6 +1,9 @@
 """tlkit: transfer learning for Keras 3 that measures, caches and cannot lie silently."""
 
+import contextlib
+import gc
 import importlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 __version__ = "0.2.0"
@@ -46,7 +49,20 @@ __all__ = sorted(_HOME)
 def __getattr__(name: str):
     if name not in _HOME:
         raise AttributeError(f"module 'tlkit' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"tlkit.{_HOME[name]}"), name)
+    with _uncollected():
+        return getattr(importlib.import_module(f"tlkit.{_HOME[name]}"), name)
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Looks for no garbage in the block: among TensorFlow's objects that takes half a second."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def __dir__() -> list[str]:
