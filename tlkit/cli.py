@@ -11,7 +11,6 @@ from tlkit import __version__
 from tlkit.errors import TlkitError, unknown
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-gc.set_threshold(50_000, 20, 20)  # at the default, a sixth of importing TensorFlow is collection
 
 # In the order of the work. Adding a command is its module and a name here.
 COMMANDS = {
@@ -73,6 +72,7 @@ def main():
     tlkit export runs/photos saved_models/photos
     tlkit predict saved_models/photos a.jpg b.png
     """
+    gc.set_threshold(50_000, 20, 20)  # TensorFlow's import leaves much to look through
 
 
 if __name__ == "__main__":
