@@ -6,7 +6,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 BIN := .venv/bin
 export TF_CPP_MIN_LOG_LEVEL := 3
 
-.PHONY: demo test check test-large test-weights bench clean
+.PHONY: demo test check test-large test-weights faults bench clean
 
 demo: .venv/ready
 	$(BIN)/tlkit demo
@@ -24,6 +24,9 @@ test-large: .venv/ready
 
 test-weights: .venv/ready
 	$(BIN)/python -m pytest -q -m weights
+
+faults: .venv/ready
+	$(BIN)/python -m tests.faults $(FAULTS)
 
 bench: .venv/ready
 	$(BIN)/python -m benchmarks

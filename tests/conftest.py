@@ -88,6 +88,19 @@ def data(photos):
     return load_images(photos)
 
 
+UNSORTED = ("red", "blue", "green")  # a label map sorted by mistake shows with these names
+
+
+@pytest.fixture
+def unsorted_data(photos):
+    """The photos as arrays, with their classes in an order that is not the alphabet's."""
+    from tlkit.data import load_images
+
+    paths = [sorted((photos / name).iterdir()) for name in UNSORTED]
+    pixels = np.stack([np.asarray(Image.open(path)) for group in paths for path in group])
+    return load_images((pixels, np.repeat(np.arange(3), len(paths[0])), UNSORTED))
+
+
 @pytest.fixture
 def classifier(data):
     """A classifier on the tiny backbone."""
