@@ -16,9 +16,9 @@ SKY = 128 + 30 * np.stack([X + Y, X - Y, 0.5 * X + 0.7 * Y], -1)  # smooth, no d
 GRAIN = DRAW.normal(0, 6, (64, 64, 1)) * np.ones(3)
 
 
-def same(one, two, lonely=False, limits=Limits()):
+def same(one, two, lonely=False):
     one, two = (np.clip(np.rint(part), 0, 255).astype(np.uint8) for part in (one, two))
-    return duplicates.same_picture(one, two, lambda: lonely, limits)
+    return duplicates.same_picture(one, two, lambda: lonely)
 
 
 def correlation(one, two):

@@ -164,6 +164,8 @@ def test_a_kept_verdict_is_used_unless_the_content_is_new_or_memory_is_not_wante
     table = read_source(folder)
     assert [v.width for v in check(table).verdicts] == [777] + [8] * 19
     assert [v.width for v in check(table, cache=False).verdicts] == [8] * 20
+    (folder / "a" / "0.png").rename(folder / "b" / "moved.png")
+    assert [v.width for v in check(read_source(folder)).verdicts] == [8] * 19 + [777]
     (folder / "a" / "0.png").write_bytes(png(noise(9, 9)))
     assert [v.width for v in check(table).verdicts] == [9] + [8] * 19
 

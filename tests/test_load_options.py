@@ -62,7 +62,7 @@ def test_each_seed_has_a_split_and_a_memory_of_its_own(folder, private_home):
 
 def test_max_bad_is_a_limit_of_loading_reading_and_loading_again(tmp_path):
     folder = folder_of(tmp_path / "photos", {"a": 18, "b": 18}, bad=4)
-    with pytest.raises(TlkitError, match="max_bad=0.05"):
+    with pytest.raises(TlkitError, match=r"max_bad=0\.05"):
         load_images(folder)
     with pytest.raises(TlkitError, match="4 of 40 images"):
         load_images(folder, max_bad=0.09)

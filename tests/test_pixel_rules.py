@@ -75,9 +75,7 @@ def test_gray_arrays_are_repeated_and_floats_are_rounded():
         np.testing.assert_array_equal(
             pixels.fit_array(image, PixelRule(6)), np.repeat(gray[..., None], 3, -1)
         )
-    np.testing.assert_array_equal(
-        pixels.fit_array(gray, PixelRule(6, channels=1)), gray[..., None]
-    )
+    np.testing.assert_array_equal(pixels.fit_array(gray, PixelRule(6, channels=1)), gray[..., None])
     floats = np.array([[[1.7, 254.6, -3.0]], [[0.2, 300.0, 99.9]]])
     found = pixels.fit_array(np.repeat(floats, 2, 1), PixelRule(2))[:, 0]
     assert found.dtype == np.uint8 and found.tolist() == [[2, 255, 0], [0, 255, 100]]

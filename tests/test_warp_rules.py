@@ -38,7 +38,7 @@ def test_maps_are_about_the_middle_of_pictures_of_any_shape():
 def test_reading_between_pixels_is_bilinear_within_and_beyond_the_border(fill, mode):
     x = DRAW.uniform(-9, 25, (3, 6, 7)).astype(np.float32)
     y = DRAW.uniform(-8, 19, (3, 6, 7)).astype(np.float32)
-    found = warps.sample(tf.constant(np.pad(IMAGES, [(0, 0)] * 4)), *padded(x, y), fill, 50.0)
+    found = warps.sample(tf.constant(IMAGES), *padded(x, y), fill, 50.0)
     for image, right, down, one in zip(IMAGES, x, y, found.numpy(), strict=True):
         for channel in range(3):
             expected = scipy.ndimage.map_coordinates(
@@ -141,7 +141,9 @@ def test_erased_parts_are_noise_of_each_images_own_seeds():
 def test_noise_is_drawn_from_each_images_own_two_seeds(name):
     gray = np.full((4, 9, 9, 3), 128.0, np.float32)
     found = changed(name, gray, *[[0.2, *seeds] for seeds in ((1, 2), (2, 1), (1, 3), (1, 2))])
-    assert len({image.tobytes() for image in found}) == 3 and (found[0] == found[3]).all()
+    np.testing.assert_allclose(found[0], found[3], atol=1e-3)
+    for i, j in ((0, 1), (0, 2), (1, 2)):
+        assert np.abs(found[i] - found[j]).mean() > 5
 
 
 def test_a_colour_turns_and_fades_as_stated():
