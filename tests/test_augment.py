@@ -152,7 +152,7 @@ def test_augmix_is_an_average_of_the_image_and_chains():
 
 
 @pytest.mark.parametrize(
-    ("name", "dtype"), [("documents", "uint8"), ("augmix", "float32"), ("none", "uint8")]
+    ("name", "dtype"), [("aerial", "uint8"), ("augmix", "float32"), ("none", "uint8")]
 )
 def test_a_dataset_step_gives_the_same_views(name, dtype):
     step = augment.dataset_step(POLICIES[name], seed=2, view=1)

@@ -188,7 +188,7 @@ def test_the_search_finds_what_comparing_all_pairs_finds(planted):
     assert all(every[pair] > 0.965 - 1e-5 for pair in found)
 
 
-@pytest.mark.parametrize("planted", SETS[1:])
+@pytest.mark.parametrize("planted", SETS[1:3])
 def test_a_pair_is_lonely_where_the_tenth_neighbour_of_both_is_far(planted):
     thumbs = thumbnails(*planted)
     found, every = search(thumbs)
@@ -209,9 +209,9 @@ def test_pictures_that_all_resemble_each_other_are_linked_to_their_nearest():
 
 
 def test_many_planted_copies_are_all_found():
-    thumbs = thumbnails(1500, 200, 1)
-    sizes = np.full((1700, 2), 16)
-    found = duplicates.find([str(i) for i in range(1700)], thumbs, sizes, lambda i, side: thumbs[i])
-    every = np.triu(np.corrcoef(thumbs[..., 0].reshape(1700, -1).astype(np.float32)) > 0.9995, 1)
+    thumbs = thumbnails(900, 200, 1)
+    sizes = np.full((1100, 2), 16)
+    found = duplicates.find([str(i) for i in range(1100)], thumbs, sizes, lambda i, side: thumbs[i])
+    every = np.triu(np.corrcoef(thumbs[..., 0].reshape(1100, -1).astype(np.float32)) > 0.9995, 1)
     planted = set(map(tuple, np.argwhere(every).tolist()))
     assert len(planted) > 25 and planted <= set(found)

@@ -51,7 +51,7 @@ def tables(draw):
     return labels, group, clusters, draw(st.integers(0, 999))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(tables())
 def test_every_split_is_complete_whole_and_repeatable(drawn):
     labels, group, clusters, seed = drawn
