@@ -116,6 +116,33 @@ def test_strength_is_one_number(name):
         assert strong.amount == min(2 * one.amount, OPERATIONS[one.name].limit)
 
 
+def test_strength_scales_every_amount_up_to_its_limit():
+    row = Policy(
+        rotate=100, zoom=1, shift=0.1, brightness=0.2, contrast=0.3, fill="wrap", fill_value=9,
+        changes=(Change("blur", 1.5, 0.4), Change("jpeg", 20)), pick=1, chains=2,
+    )  # fmt: skip
+    double = row.scaled(2)
+    assert (double.rotate, double.zoom, double.shift) == (180, 2, 0.2)
+    assert (double.brightness, double.contrast) == (0.4, 0.6)
+    assert double.changes == (Change("blur", 2, 0.4), Change("jpeg", 40))
+    assert (double.fill, double.fill_value, double.pick, double.chains) == ("wrap", 9, 1, 2)
+    assert dataclasses.replace(row, mix="mixup", alpha=0.2).scaled(3).alpha == pytest.approx(0.6)
+
+
+# Writing and hearts are never mirrored; only what has no up is turned upside down.
+SYMMETRIES = {
+    "mirror": {"photos", "flip", "textures", "aerial", "microscopy", "randaugment", "augmix",
+               "mixup", "cutmix"},
+    "upside_down": {"textures", "aerial", "microscopy"},
+    "quarter_turns": {"textures", "aerial", "microscopy"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("symmetry", SYMMETRIES)
+def test_only_some_kinds_of_images_have_a_symmetry(symmetry):
+    assert {n for n, row in POLICIES.items() if getattr(row, symmetry)} == SYMMETRIES[symmetry]
+
+
 def test_a_weak_view_is_near_the_image():
     smooth = np.tile(np.linspace(60, 180, 32, dtype=np.float32)[:, None, None], (8, 1, 32, 3))
     away = [

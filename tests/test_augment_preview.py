@@ -39,6 +39,13 @@ def test_the_command_writes_a_captioned_picture(photos, tmp_path):
     done = CliRunner().invoke(command, [str(photos), *options, "--out", str(out)])
     assert done.exit_code == 0, done.output
     assert "3 images in 2 views of xray at strength 1" in done.output
+    options += ["--strength", "2.5", "--seed", "3"]
+    done = CliRunner().invoke(command, [str(photos), *options, "--out", str(tmp_path / "2.png")])
+    assert "at strength 2.5" in done.output
+    paths = augment_preview.choose(photos, 3)
+    expected = augment_preview.preview(paths, "xray", 2.5, views=2, size=24, seed=3)
+    with Image.open(tmp_path / "2.png") as sheet:
+        np.testing.assert_array_equal(np.asarray(sheet), np.asarray(expected))
     with Image.open(out) as sheet:
         assert sheet.size[0] == 6 + 3 * 30 and sheet.size[1] > 6 + 3 * 30
     chosen = augment_preview.choose(photos, 3)

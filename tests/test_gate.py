@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import io
+import zlib
 
 import numpy as np
 import pytest
@@ -168,6 +169,35 @@ def test_a_kept_verdict_is_used_unless_the_content_is_new_or_memory_is_not_wante
     assert [v.width for v in check(read_source(folder)).verdicts] == [8] * 19 + [777]
     (folder / "a" / "0.png").write_bytes(png(noise(9, 9)))
     assert [v.width for v in check(table).verdicts] == [9] + [8] * 19
+
+
+def test_huge_pictures_are_named_and_those_beyond_all_measure_are_bad(tmp_path):
+    folder = write(tmp_path, {f"{c}/{i}.png": png(noise()) for c in "ab" for i in range(10)})
+    planted(folder, 20_000_000)
+    (line,) = check(read_source(folder)).warnings
+    assert line.startswith("1 images have more than 89,478,485 pixels: a/0.png")
+    size = (60_000).to_bytes(4)
+    header = b"IHDR" + size + size + b"\1\0\0\0\0"
+    start = b"\x89PNG\r\n\x1a\n\0\0\0\r" + header + zlib.crc32(header).to_bytes(4)
+    assert judge(start + b"\0\0\0\x32IDAT" + bytes(50)).reason.startswith("too large")
+
+
+def test_a_photo_with_a_second_one_for_the_phone_is_a_jpeg():
+    out = io.BytesIO()
+    first, second = (Image.fromarray(noise(40, 30)) for _ in range(2))
+    first.save(out, "MPO", save_all=True, append_images=[second])
+    verdict = judge(out.getvalue())
+    assert (verdict.format, verdict.frames, verdict.width) == ("JPEG", 1, 40)
+
+
+def test_a_large_jpeg_looks_alike_at_a_reduced_scale():
+    draw = DRAW.integers(0, 256, (9, 13, 3), np.uint8)
+    large = Image.fromarray(draw).resize((1003, 679), Image.Resampling.BICUBIC)
+    out = io.BytesIO()
+    large.save(out, "JPEG", quality=95)
+    expected = np.asarray(large.resize((16, 16), Image.Resampling.BILINEAR)).astype(int)
+    for found in (judge(out.getvalue()).thumb, look(out.getvalue(), 16)):
+        assert np.abs(found - expected).max() <= 6
 
 
 def test_without_memory_nothing_is_written(tmp_path, private_home):

@@ -156,6 +156,13 @@ def test_classes_of_arrays_keep_the_order_they_are_given_in(tmp_path):
         Data.from_manifest(tmp_path / "manifest.json", (PIXELS, named))
 
 
+def test_labels_of_test_arrays_go_by_name():
+    names = np.array(UNSORTED)[LABELS]
+    data = load_images((PIXELS[:60], LABELS[:60], UNSORTED), test=(PIXELS[60:], names[60:]))
+    assert data.class_names == UNSORTED and data.test.table.items == tuple(range(60, 90))
+    assert data.test.labels.tolist() == LABELS[60:].tolist()
+
+
 def test_arrays_have_a_memory_by_their_content_and_their_test_arrays(private_home):
     first = load_images((PIXELS[:60], LABELS[:60]))
     other = load_images((PIXELS[30:], LABELS[30:]))

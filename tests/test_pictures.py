@@ -5,7 +5,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from tlkit import augment_preview, contact_sheet
+from tlkit import augment, augment_preview, contact_sheet, files
 from tlkit.table import from_arrays
 
 DRAW = np.random.default_rng(0)
@@ -52,6 +52,9 @@ def test_a_preview_follows_strength_views_size_and_seed(photos):
     first, other = shown(views=2), shown(views=2, seed=1)
     assert (first[0] == original).all() and (other[0] == original).all()
     assert len(first) == 3 and (first[1] != first[2]).any() and (first[1] != other[1]).any()
+    with_bytes = [files.content_hash(paths[0].read_bytes())]
+    expected = augment.look(original[None], with_bytes, augment.policy("photos"), 1, 0)
+    assert np.abs(other[1] - expected[0]).max() <= 0.51  # what training would draw for this file
     weak = np.abs(shown(0.05, views=1)[1].astype(int) - original).mean()
     assert weak < np.abs(first[1].astype(int) - original).mean()
 
