@@ -136,6 +136,13 @@ def test_each_tag_is_its_turn_for_pixels_and_for_pictures_of_any_shape(tag):
 
 
 @pytest.mark.parametrize("tag", TURNED)
+def test_what_only_pillow_reads_is_turned_before_it_is_passed_on(tag):
+    with Image.open(io.BytesIO(pixels.as_png(lossless("WEBP", tag)))) as passed:
+        np.testing.assert_array_equal(np.asarray(passed), TURNED[tag](LETTER))
+        assert passed.format == "PNG" and not passed.getexif()
+
+
+@pytest.mark.parametrize("tag", TURNED)
 def test_thumbnails_and_tiles_are_turned_alike(tag):
     expected = TURNED[tag](LETTER)
     with Image.open(io.BytesIO(lossless("PNG", tag))) as opened:

@@ -32,6 +32,15 @@ def test_maps_are_about_the_middle_of_pictures_of_any_shape():
         np.testing.assert_allclose([x / below, y / below], [8, 6], err_msg=name)
 
 
+def test_each_side_is_tilted_and_moved_by_a_number_of_its_own():
+    tilt = warps.perspective(np.array([[0.0, 1.0]]), 0.5, SIZE)[0]
+    np.testing.assert_allclose(tilt @ [4, 3, 1], [4, 3, 1 + 0.5 * 3 / 12])
+    moves = warps.jitter(DRAW.uniform(-1, 1, (200, 2)), 2, SIZE)[:, :2, 2]
+    assert abs(np.corrcoef(moves.T)[0, 1]) < 0.2 and set(moves[:, 1]) == {-2, -1, 0, 1, 2}
+    moved = warps.shift(np.array([[0.5, -0.25]]), 0.5, SIZE)[0]
+    np.testing.assert_allclose(moved @ [0, 0, 1], [0.5 * 0.5 * 16, -0.25 * 0.5 * 12, 1])
+
+
 @pytest.mark.parametrize(("fill", "mode"), [
     ("reflect", "reflect"), ("constant", "constant"), ("nearest", "nearest"), ("wrap", "grid-wrap"),
 ])  # fmt: skip
