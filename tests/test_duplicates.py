@@ -176,7 +176,7 @@ def search(thumbs, **limits):
     return set(found), np.corrcoef(thumbs[..., 0].reshape(count, -1).astype(np.float64))
 
 
-SETS = [(2, 1, 0, 2.0), (40, 30, 1, 0.0), (250, 60, 2, 1.0), (600, 90, 3, 2.0), (120, 90, 4, 2.0)]
+SETS = [(2, 1, 0, 2.0), (40, 30, 1, 0.0), (250, 60, 2, 1.0), (1500, 500, 3, 2.0), (120, 90, 4, 2.0)]
 
 
 @pytest.mark.parametrize("planted", SETS)
@@ -197,6 +197,30 @@ def test_a_pair_is_lonely_where_the_tenth_neighbour_of_both_is_far(planted):
     for pair in pairs:
         distance, allowed = 1 - every[pair], 0.15 * min(tenth[list(pair)])
         assert (pair in found) == (distance < allowed) or abs(distance - allowed) < 1e-5
+
+
+@pytest.mark.parametrize("side", [1, -1])
+@pytest.mark.parametrize(("crowd", "others"), [(12, 10), (3, 0)])
+def test_both_of_a_pair_must_be_lonely(side, crowd, others):
+    draw = np.random.default_rng(3)
+    one, two = draw.normal(0, 40, (2, 16, 16))
+    # The first is near the second only; the second is in a crowd, half as large in small sets.
+    places = [-0.1, 0.0, *[0.23] * crowd]
+    gray = [one + side * place * two + draw.normal(0, 0.8, (16, 16)) for place in places]
+    gray += list(draw.normal(0, 40, (others, 16, 16)))
+    thumbs = np.clip(128 + np.stack(gray), 0, 255).astype(np.uint8)[..., None] * np.uint8([1, 1, 1])
+    found, every = search(thumbs)
+    assert every[0, 1] > 0.99 and every[0, 2] < 1 - (1 - every[0, 1]) / 0.15 < every[1, 2]
+    assert (0, 1) not in found
+
+
+@pytest.mark.parametrize(("contrast", "copies"), [(2.0, []), (4.0, [(0, 1)])])
+def test_pictures_that_are_almost_flat_tell_nothing(contrast, copies):
+    ramp = contrast * np.linspace(-1.7, 1.7, 64)[:, None, None] * np.ones((64, 64, 3))
+    pictures = [np.rint(100 + level + ramp).astype(np.uint8) for level in (0, 7)]
+    thumbs = np.stack([np.asarray(Image.fromarray(p).resize((16, 16))) for p in pictures])
+    found = duplicates.find("ab", thumbs, np.full((2, 2), 64), lambda i, side: pictures[i])
+    assert found == copies
 
 
 def test_pictures_that_all_resemble_each_other_are_linked_to_their_nearest():
