@@ -85,6 +85,14 @@ def test_the_smallest_bundles_are_moved_to_where_a_class_is_missing():
         assert counts(roles, labels, 1) in ([8, 3, 1], [8, 1, 3])
 
 
+def test_large_groups_are_placed_before_single_images_fill_the_shares():
+    group = ["a"] * 6 + ["b"] * 6 + ["c"] * 6 + [""] * 62
+    labels = [0] * 60 + [1] * 20
+    for seed in range(4):
+        roles = split.split(checked(labels, group=group), seed=seed)
+        assert counts(roles, labels, 0) == [42, 9, 9]
+
+
 def test_a_split_does_not_follow_names_order_or_other_classes():
     labels = np.array([0] * 30 + [1] * 30)
     one = by_item(checked(labels), split.split(checked(labels), seed=3))
