@@ -48,6 +48,7 @@ def test_the_shares_are_of_validation_and_of_test_images(folder):
     assert sizes(load_images(folder, val_share=0.1, test_share=0.3)) == [24, 4, 12]
     assert sizes(load_images(folder, test_share=0)) == [34, 6, 0]
     assert sizes(load_images(folder)) == [28, 6, 6]
+    assert sizes(load_images(folder, val_share=0.3)) == [22, 12, 6]
     assert load_images(folder).warnings == ()  # one split did not become another's memory
 
 
