@@ -271,7 +271,7 @@ def test_a_worker_runs_what_a_chief_hands_out(model, images, tmp_path, loopback,
     running = hunt(model, images, tmp_path, Script(play), **options)
     thread = threading.Thread(target=scale_out.lead, args=(leading,))
     thread.start()
-    while not answers():
+    while not answers() and thread.is_alive():
         time.sleep(0.02)
     monkeypatch.setenv(NAME, "worker-1")
     scale_out.work(running)
