@@ -14,7 +14,7 @@ from tlkit.finalists import Finalist
 from tlkit.model import Classifier
 from tlkit.run import Run
 from tlkit.space import phases_of
-from tlkit.study import Study, Trial
+from tlkit.study import Trial
 
 
 @pytest.fixture(scope="module")
@@ -122,9 +122,7 @@ def test_the_recipe_trains(found, home, images, tmp_path, monkeypatch):
     assert again.require_data().fingerprint == images.fingerprint
 
 
-def test_the_first_seed_is_crowned_and_without_test_images_none_is_judged(
-    found, images, tmp_path
-):
+def test_the_first_seed_is_crowned_and_without_test_images_none_is_judged(found, images, tmp_path):
     folders = [one.folders[0] for one in found.finalists][::-1]  # the second seed did better
     data = dataclasses.replace(images, splits=np.where(images.splits == "test", "", images.splits))
     one = Finalist(0, {}, folders, np.zeros((2, 30, 3)), images.val.labels)
@@ -277,9 +275,3 @@ def test_the_live_table_shows_the_best_and_the_time_left():
     assert "trial 4: epoch 3, validation loss 0.125" in text and "head_rate" in text
     assert "best 0.2500, trial 1" in text and ("9:59 left" in text or "10:00 left" in text)
     assert len(table.rows) == 4
-
-
-def test_a_study_of_the_same_key_is_the_one_that_was_made(found):
-    assert Study(found.folder.parent, files.read_json(found.folder / "study.json")["parts"]).key == (
-        found.folder.name
-    )  # fmt: skip

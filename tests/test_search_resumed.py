@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import fake_trials, searches
+from tests import searches
 from tests.conftest import tiny_backbone
 from tests.searches import LINE, PLAN, Script, ended, hunt
 from tlkit import files, oracles, searching
@@ -18,7 +18,6 @@ from tlkit.model import Classifier, Head
 from tlkit.pixels import PixelRule
 from tlkit.space import Space
 from tlkit.study import Trial
-from tlkit.workers import Worker
 
 
 @pytest.fixture(scope="module")
@@ -68,9 +67,10 @@ def test_a_trial_under_other_options_is_not_taken_up(model, images, tmp_path, op
     assert len(hunt(model, images, tmp_path).study.trials) == 1
 
 
+PADDED = PixelRule(32, "pad")
 MODELS = {
     "weights": lambda names: Classifier(tiny_backbone(seed=1), names),
-    "how images are cut": lambda names: Classifier(tiny_backbone(), names, size=PixelRule(32, "pad")),
+    "how images are cut": lambda names: Classifier(tiny_backbone(), names, size=PADDED),
     "size": lambda names: Classifier(tiny_backbone(size=24), names),
     "kind of head": lambda names: Classifier(tiny_backbone(), names, head=Head("mlp")),
     "dropout": lambda names: Classifier(tiny_backbone(), names, head=Head(dropout=0.3)),
@@ -94,7 +94,14 @@ def test_a_trial_on_other_images_is_not_taken_up(model, images, photos, home, tm
 def test_what_changes_no_number_goes_on_with_the_study(model, images, tmp_path):
     first = hunt(model, images, tmp_path, trials=2, algorithm="grid")
     ended(first, [0.5, 0.4])
-    more = {"algorithm": "grid", "trials": 9, "minutes": 7.0, "finalists": 1, "repeats": 1, "memory": 5.0}
+    more = {
+        "algorithm": "grid",
+        "trials": 9,
+        "minutes": 7.0,
+        "finalists": 1,
+        "repeats": 1,
+        "memory": 5.0,
+    }
     again = hunt(model, images, tmp_path, Script(), **more)
     again.explore()
     assert again.study.folder == first.study.folder
@@ -173,9 +180,11 @@ KILLED = """
 import sys
 from pathlib import Path
 import tests.test_search_resumed as here
+from tests import fake_trials
+from tlkit.workers import Worker
 images = here.searches.read(Path(sys.argv[1]), Path(sys.argv[2]))
 model = here.Classifier(here.tiny_backbone(), images.class_names)
-with here.Worker(sys.argv[3], task=here.fake_trials.slow_quadratic) as worker:
+with Worker(sys.argv[3], task=fake_trials.slow_quadratic) as worker:
     here.table(model, images, sys.argv[3], worker=worker, trials=6)
 """
 

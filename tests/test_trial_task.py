@@ -1,4 +1,4 @@
-"""What a trial is told is what is trained, on the images it may see, and its score is calibrated."""
+"""What a trial is told is trained, on the images it may see, and its score is calibrated."""
 
 import dataclasses
 import math

@@ -53,8 +53,7 @@ class Patient(keras_tuner.Oracle):
     def populate_space(self, trial_id):
         tried = _next(self.hunt, self)
         if tried is not None:
-            values = {name: oracles.key(value) for name, value in tried.settings.items()}
-            return {"status": "RUNNING", "values": values}
+            return {"status": "RUNNING", "values": oracles.keys(self.hunt.space, tried.settings)}
         return {"status": "IDLE" if self.ongoing_trials else "STOPPED"}
 
     @keras_tuner.synchronized
