@@ -1,7 +1,9 @@
 """Stands in for training in the tests of workers: quick, and able to fail in every way."""
 
+import contextlib
 import os
 import signal
+import stat
 import time
 
 import numpy as np
@@ -85,6 +87,15 @@ def talkative(job, report, folder):
         print("something a library prints", flush=True)
         report(event="epoch", epoch=epoch)
     return {"loss": 0.25}
+
+
+def half_a_line(job, report, folder):
+    """Dies while it writes an event to the pipe that its search reads."""
+    for number in range(3, 50):
+        with contextlib.suppress(OSError):
+            if stat.S_ISFIFO(os.fstat(number).st_mode):
+                os.write(number, b'{"event": "epoch", "epo')
+    os._exit(3)
 
 
 def slow_quadratic(job, report, folder):

@@ -14,6 +14,7 @@ from tests.conftest import tiny_backbone
 from tests.searches import LINE, PLAN, Script, ended, hunt
 from tlkit import files, oracles, searching
 from tlkit.errors import TlkitError
+from tlkit.hunt import Options
 from tlkit.model import Classifier, Head
 from tlkit.pixels import PixelRule
 from tlkit.space import Space
@@ -245,3 +246,12 @@ def test_a_missing_tuner_is_said_with_the_command(model, images, monkeypatch):
     monkeypatch.setitem(sys.modules, "keras_tuner", None)
     with pytest.raises(TlkitError, match=r"pip install 'tlkit\[search\]'"):
         searching.search(model, images, minutes=1)
+
+
+def test_the_options_have_the_values_of_the_docs_where_none_are_given():
+    given = {field.name: field.default for field in dataclasses.fields(Options)}
+    assert given == {
+        "minutes": 20.0, "trials": None, "space": None, "algorithm": "bayesian", "seed": 0,
+        "out": None, "images": 1000, "epochs": 1.0, "finalists": 3, "repeats": 3, "plan": None,
+        "memory": None, "store": None, "origin": None,
+    }  # fmt: skip

@@ -268,3 +268,25 @@ def test_the_control_says_who_won_and_who_did_not():
     assert told["search against default"]["result"] == "search is better"
     assert told["search against random search"]["result"].startswith("cannot tell")
     assert told["search against default"]["accuracy"]["low"] > 0
+
+
+def test_without_a_watcher_every_trial_and_finalist_is_a_line(
+    model, images, tmp_path, capsys, monkeypatch
+):
+    def play(job):
+        failed = job["seed"] == 0 and job["phases"][0]["rate"] != 0.02
+        return {
+            "logits": sure(images.val.labels, 0.5), "loss": None if failed else 0.25,
+            "accuracy": None if failed else 0.75, "seconds": 2.0,
+            "status": "failed" if failed else "done",
+        }  # fmt: skip
+
+    monkeypatch.setattr(searching, "conclude", searching.judged)
+    searching.search(
+        model, images, None, Script(play), minutes=None, trials=2, repeats=1, plan=PLAN,
+        space=LINE, out=tmp_path,
+    )  # fmt: skip
+    lines = capsys.readouterr().err.splitlines()
+    assert "trial   0 done   loss 0.2500 accuracy 0.750    2.0 s" in lines
+    assert any(line.startswith("trial   1 failed") and line.endswith(" 2.0 s") for line in lines)
+    assert "trial   0 again on all images, seed 1" in lines

@@ -237,3 +237,11 @@ def test_a_default_in_a_file_goes_before_the_one_it_replaces(tmp_path):
     assert rows["weight_decay"].default == pytest.approx(0.6)  # the old one is not in the range
     assert rows["strength"].when == ("augment", ("textures", "photos"))
     assert rows["strength"].values == (0.5, 0.8)
+
+
+@pytest.mark.parametrize("name", ["epochs", "views", "batch_size", "patience", "accumulate"])
+def test_what_is_counted_is_whole(name):
+    """A range between fractions may be searched, or one whose default lies between two numbers."""
+    _, plan = phases_of({name: 3.7}, PLAN)
+    value = getattr(plan[1], name)
+    assert value == 3 and isinstance(value, int)

@@ -1,9 +1,12 @@
 """A trial may fail in every way there is, and only that trial is lost."""
 
 import os
+import resource
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests import fake_trials
@@ -216,3 +219,38 @@ def _alive(pid) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+# The process itself
+
+
+def test_half_a_line_of_a_dying_process_is_no_event(tmp_path):
+    seen = []
+    with started(tmp_path, fake_trials.half_a_line) as worker:
+        lost = worker.run(job("none"), seen.append)
+    assert lost["status"] == "failed" and "code 3" in lost["message"] and seen == []
+
+
+def test_a_worker_finds_tlkit_from_any_folder_and_is_not_struck_by_ctrl_c(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    with started(tmp_path / "work") as worker:
+        assert worker.run(job("none"))["status"] == "done"
+        assert os.getpgid(worker.pid) != os.getpgid(0)  # Ctrl-C goes to the search's group alone
+
+
+def test_memory_is_told_in_millions_of_bytes():
+    before = trials.held_mb()
+    ballast = np.ones(12_500_000)
+    held = trials.held_mb()
+    assert held - before == pytest.approx(100, abs=10) and held <= trials.peak_mb() + 1
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    assert trials.peak_mb() == pytest.approx(most, rel=0.05)
+    assert len(ballast) and 100 < workers.free_mb() < 1e7
+
+
+@pytest.mark.skipif(not Path("/proc/meminfo").exists(), reason="no /proc")
+def test_free_memory_is_no_more_than_the_machine_has():
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    total = next(int(line.split()[1]) for line in lines if line.startswith("MemTotal"))
+    assert workers.free_mb() < total * 1024 / 1e6
