@@ -229,8 +229,9 @@ def test_kill_9_loses_the_trial_that_runs_and_nothing_else(photos, tmp_path, hom
     ],
 )
 def test_wrong_options_are_explained(model, images, options, words):
+    worker = Script(lambda job: pytest.fail("a search was begun"))
     with pytest.raises(TlkitError, match=words):
-        searching.search(model, images, **options)
+        searching.search(model, images, searches.silent, worker, **options)
 
 
 def test_arrays_are_refused_with_a_way_out(model, images, tmp_path):

@@ -52,9 +52,15 @@ def test_a_trial_is_told_exactly_this(model, images, tmp_path):
 def test_a_shorter_trial_gets_its_share_of_the_epochs_of_a_trial(model, images, tmp_path):
     long = [dataclasses.replace(phase, epochs=12) for phase in PLAN]
     searching = hunt(model, images, tmp_path, epochs=0.5, plan=long)
-    trial = searching.attempt(3, Proposal(LINE.default, 1 / 3))
-    assert [phase["epochs"] for phase in searching.worker.jobs[0]["phases"]] == [2, 2]
-    assert (trial.number, trial.share, trial.settings) == (3, 1 / 3, LINE.default)
+    trial = searching.attempt(3, Proposal({"rate": 0.01, "head": "mlp"}, 1 / 3))
+    searching.attempt(4, Proposal({}, 1 / 40))
+    first, second = searching.worker.jobs
+    assert [phase["epochs"] for phase in first["phases"]] == [2, 2]
+    assert [phase["epochs"] for phase in second["phases"]] == [1, 1]
+    assert [phase["rate"] for phase in first["phases"]] == [0.02, 0.01]
+    assert (first["head"]["kind"], second["head"]["kind"]) == ("mlp", "linear")
+    assert (trial.number, trial.share) == (3, 1 / 3)
+    assert trial.settings == {"rate": 0.01, "head": "mlp"}
 
 
 def test_what_comes_of_a_trial_is_kept_and_shown(model, images, tmp_path):

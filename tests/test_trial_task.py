@@ -153,40 +153,56 @@ def test_nearly_three_times_the_loss_of_guessing_is_allowed(job, tmp_path):
 
 
 def seen(monkeypatch, job, tmp_path):
-    """Returns the images that a trial trains on, is judged by and could test on."""
+    """Returns the run that a trial is about to train."""
     from tlkit import session
 
-    found = {}
+    found = []
 
     class Ended(Exception):
         pass
 
-    def trained(run, *_):
-        data = run.require_data()
-        found.update(train=data.train, val=data.val, test=data.test)
+    def begun(run, *_):
+        found.append(run)
         raise Ended
 
-    monkeypatch.setattr(session, "Session", trained)
+    monkeypatch.setattr(session, "Session", begun)
     with pytest.raises(Ended):
         trials.train(job, nothing, tmp_path)
-    return found
+    return found[0]
 
 
 def test_a_trial_sees_its_share_of_the_training_images_and_no_test_image(
     job, images, tmp_path, monkeypatch
 ):
-    found = seen(monkeypatch, job(images=36), tmp_path)
-    assert len(found["test"]) == 0
-    assert found["val"].hashes == images.val.hashes
-    assert np.bincount(found["train"].labels).tolist() == [12, 12, 12]
-    assert set(found["train"].hashes) < set(images.train.hashes)
+    data = seen(monkeypatch, job(images=36), tmp_path).require_data()
+    assert len(data.test) == 0
+    assert data.val.hashes == images.val.hashes
+    assert np.bincount(data.train.labels).tolist() == [12, 12, 12]
+    assert set(data.train.hashes) < set(images.train.hashes)
 
 
 def test_without_a_number_a_trial_sees_every_training_image(job, images, tmp_path, monkeypatch):
     seen(monkeypatch, job(images=36), tmp_path)
-    found = seen(monkeypatch, job(images=None), tmp_path)  # not what was kept of the one before
-    assert found["train"].hashes == images.train.hashes
-    assert len(found["test"]) == 0 and found["val"].hashes == images.val.hashes
+    run = seen(monkeypatch, job(images=None), tmp_path)  # not what was kept of the one before
+    data = run.require_data()
+    assert data.train.hashes == images.train.hashes
+    assert len(data.test) == 0 and data.val.hashes == images.val.hashes
+
+
+def test_the_next_job_may_be_of_another_search(job, images, model, photos, tmp_path, monkeypatch):
+    seen(monkeypatch, job(), tmp_path)
+    data = searches.read(photos, tmp_path / "home", seed=1)
+    files.write_json(tmp_path / "manifest.json", data.manifest)
+    Classifier(tiny_backbone(seed=1), data.class_names).save(tmp_path / "start")
+    other = job(manifest=str(tmp_path / "manifest.json"), model=str(tmp_path / "start"))
+    run = seen(monkeypatch, other, tmp_path)
+    assert run.require_data().train.hashes == data.train.hashes != images.train.hashes
+    kernel, wanted, before = (
+        one.backbone.net.weights[0].numpy()
+        for one in (run.model, Classifier.load(tmp_path / "start"), model)
+    )
+    np.testing.assert_array_equal(kernel, wanted)
+    assert not np.array_equal(kernel, before) and run.model.rule.resize == "crop"
 
 
 def test_a_subset_keeps_the_shares_of_the_classes():
