@@ -34,7 +34,7 @@ def _exhausted(job):
 
 def _grow(job):
     held = []
-    for _ in range(200):
+    for _ in range(60):
         held.append(np.ones(2_500_000))  # 20 MB, touched
         time.sleep(0.01)
 

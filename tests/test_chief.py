@@ -140,14 +140,14 @@ def test_the_chief_stops_at_the_number_and_at_the_time(model, images, tmp_path, 
 
 def test_a_chief_that_died_goes_on_with_its_finished_trials(model, images, tmp_path, quiet):
     losses = [0.9, 0.5, None, 0.3]
-    ended(hunt(model, images, tmp_path, algorithm="random"), losses)
-    searching = hunt(model, images, tmp_path, algorithm="random", trials=6)
+    ended(hunt(model, images, tmp_path, algorithm="random", seed=3), losses)
+    searching = hunt(model, images, tmp_path, algorithm="random", seed=3, trials=6)
     oracle = chief(searching, tmp_path / "chief")
     first, second = oracle.create_trial("one"), oracle.create_trial("two")
     assert [first.trial_id, second.trial_id] == ["0004", "0005"]
     done = searching.study.finished
     past = [Past(trial.settings, loss and math.log(loss)) for trial, loss in zip(done, losses)]  # noqa: B905
-    assert settings(first) == propose("random", LINE, past, 0).settings
+    assert settings(first) == propose("random", LINE, past, 3).settings
     assert oracle.create_trial("three").status == "IDLE"
     for trial in (first, second):
         end(oracle, trial, 0.4)

@@ -1,6 +1,7 @@
 """A search on many machines: a chief that outlives its workers, and itself."""
 
 import _thread
+import contextlib
 import os
 import signal
 import socket
@@ -79,8 +80,22 @@ def test_a_worker_waits_a_minute_for_its_chief(loopback):
         scale_out.reach_chief(clock=clock, sleep=sleep)
 
 
+@contextlib.contextmanager
+def impatience(seconds=60):
+    """Fails the test where its block, a chief that waits, takes longer."""
+    timer = threading.Timer(seconds, _thread.interrupt_main)
+    timer.start()
+    try:
+        yield
+    except KeyboardInterrupt:
+        pytest.fail("the chief waits for ever")
+    finally:
+        timer.cancel()
+
+
 def test_hyperband_is_refused(model, images, tmp_path, loopback):
-    with pytest.raises(TlkitError, match="Hyperband needs its trials in order"):
+    refused = pytest.raises(TlkitError, match="Hyperband needs its trials in order")
+    with impatience(), refused:
         scale_out.lead(hunt(model, images, tmp_path, algorithm="hyperband"))
 
 
@@ -105,7 +120,7 @@ def test_a_worker_runs_what_a_chief_hands_out(model, images, tmp_path, loopback,
     options = {"algorithm": "random", "trials": 3, "seed": 6}
     leading = hunt(model, images, tmp_path, **options)
     running = hunt(model, images, tmp_path, Script(play), **options)
-    thread = threading.Thread(target=scale_out.lead, args=(leading,))
+    thread = threading.Thread(target=scale_out.lead, args=(leading,), daemon=True)
     thread.start()
     while not answers() and thread.is_alive():
         time.sleep(0.02)
@@ -142,14 +157,8 @@ def test_without_workers_the_chief_goes_on_with_the_trials_there_are(
 ):
     searching = hunt(model, images, tmp_path)
     ended(searching, [0.9, 0.5])
-    impatient = threading.Timer(90, _thread.interrupt_main)
-    impatient.start()
-    try:
+    with impatience():
         scale_out.lead(searching, silence=0.01)
-    except KeyboardInterrupt:
-        pytest.fail("the chief waits for ever")
-    finally:
-        impatient.cancel()
     assert "going on with the trials there are" in capsys.readouterr().err
     assert len(searching.study.finished) == 2
 

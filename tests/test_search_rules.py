@@ -90,7 +90,7 @@ def test_the_algorithm_is_told_every_loss_and_failure(model, images, tmp_path):
 
     def play(job):
         loss = losses[len(worker.jobs) - 1] if len(worker.jobs) <= len(losses) else 1.0
-        return {"loss": loss, "status": "done" if loss is not None else "failed"}
+        return {"loss": loss, "accuracy": 0.5, "status": "done" if loss is not None else "failed"}
 
     worker = Script(play)
     searching = hunt(model, images, tmp_path, worker, trials=8, algorithm="bayesian", seed=5)
@@ -98,6 +98,7 @@ def test_the_algorithm_is_told_every_loss_and_failure(model, images, tmp_path):
     tried = [trial.settings for trial in searching.study.finished]
     past = [Past(settings, score) for settings, score in zip(tried, scores, strict=False)]
     assert tried[0] == LINE.default and len(tried) == 8
+    assert [searching.score(trial) for trial in searching.study.finished[:7]] == scores
     assert tried[7] == propose("bayesian", LINE, past, 5).settings
     turned = [Past(settings, past[-1 - i].score) for i, (settings, _, _) in enumerate(past)]
     assert tried[7] != propose("bayesian", LINE, turned, 5).settings

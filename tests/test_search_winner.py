@@ -10,10 +10,11 @@ import pytest
 from tests import searches
 from tests.conftest import tiny_backbone
 from tests.searches import LINE, PLAN, Script, ended, hunt, place, sure
-from tlkit import files, finalists, searching, winner
+from tlkit import files, finalists, recipe_files, searching, winner
 from tlkit.errors import TlkitError
 from tlkit.finalists import Finalist
 from tlkit.model import Classifier, Head
+from tlkit.space import phases_of
 from tlkit.study import Trial
 
 
@@ -231,8 +232,6 @@ def test_options_of_reading_that_are_usual_are_left_out(model, images, tmp_path)
 
 
 def test_the_recipe_has_the_head_and_the_phases_of_the_winner(tmp_path):
-    from tlkit import recipe_files
-
     path = winner.write_recipe(
         tmp_path, (Head("mlp", 0.4), PLAN), {"source": "photos", "seed": 3}, {"phases": "a reason"}
     )
@@ -290,3 +289,26 @@ def test_without_a_watcher_every_trial_and_finalist_is_a_line(
     assert "trial   0 done   loss 0.2500 accuracy 0.750    2.0 s" in lines
     assert any(line.startswith("trial   1 failed") and line.endswith(" 2.0 s") for line in lines)
     assert "trial   0 again on all images, seed 1" in lines
+
+
+def test_the_recipe_trains_what_won_from_the_seed_that_is_kept(
+    model, images, tmp_path, monkeypatch
+):
+    crowned = []
+    monkeypatch.setattr(winner, "crown", lambda folder, best, data: crowned.append(best))
+    chances = {0: 0.4, 1: 0.9, 2: 0.7}
+    worker = Script(lambda job: {"logits": sure(images.val.labels, chances[place(job)[0]])})
+    found = hunt(model, images, tmp_path, worker, finalists=2, repeats=2, seed=4)
+    ended(found, [0.9, 0.5, 0.4])
+    found.study.trials[1].batch_size = 8  # what memory left of it
+    found.confirm()
+    told = searching.conclude(found)
+    read = recipe_files.read(told.recipe)
+    head, phases = phases_of(found.study.trials[1].settings, PLAN)
+    assert phases[0].rate == 0.021 and read["seed"] == 5
+    assert recipe_files.plan(read) == tuple(
+        dataclasses.replace(phase, batch_size=8) for phase in phases
+    )
+    assert Head(**read["head"]) == head and [one.number for one in crowned] == [1]
+    assert told.verdict[:40] in told.recipe.read_text().replace("\n    # ", " ")
+    assert (told.folder / "report.html").exists() and (told.folder / "result.json").exists()
