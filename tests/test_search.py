@@ -112,16 +112,6 @@ def test_the_recipe_says_all_that_the_winner_was(found, model, images, photos):
         np.testing.assert_array_equal(mine.numpy(), his.numpy())  # untrained, as it was
 
 
-def test_the_recipe_trains(found, home, images, tmp_path, monkeypatch):
-    monkeypatch.setenv("TLKIT_HOME", str(home))
-    told = recipe_files.read(found.recipe)
-    short = [{**phase, "epochs": 1} for phase in told["phases"][:1]]
-    again = recipe_files.train({**told, "phases": short, "seed": 8}, tmp_path / "again")
-    assert again.finished and again.folder == tmp_path / "again" and again.seed == 8
-    assert again.phases == (dataclasses.replace(found.run.phases[0], epochs=1),)
-    assert again.require_data().fingerprint == images.fingerprint
-
-
 def test_the_first_seed_is_crowned_and_without_test_images_none_is_judged(found, images, tmp_path):
     folders = [one.folders[0] for one in found.finalists][::-1]  # the second seed did better
     data = dataclasses.replace(images, splits=np.where(images.splits == "test", "", images.splits))
