@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tlkit import files, finalists, recipe_files, searching, trials, workers
+from tlkit import files, finalists, recipe_files, searching, workers
 from tlkit.advice import quick_advice
 from tlkit.data import load_images
 from tlkit.finalists import Finalist
@@ -111,7 +111,7 @@ def _train(model, data, contest: Contest, arguments, out: Path) -> dict[str, Fin
 
 def _once(hunt: Hunt, worker, settings, seed: int, out: Path) -> Path | None:
     shutil.rmtree(out, ignore_errors=True)
-    result = worker.run(hunt.job(settings, seed) | {"out": str(out), "task": trials.TRAIN})
+    result = worker.run(hunt.job(settings, seed) | {"out": str(out)})
     return out if result["status"] == "done" else None
 
 

@@ -2,30 +2,19 @@
 
 import dataclasses
 import json
-import math
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tlkit import oracles, phases
+from tlkit import phases
 from tlkit.errors import TlkitError
 from tlkit.model import Head
-from tlkit.oracles import Past, propose
 from tlkit.space import RATE_SCALE, Row, Space, default_space, load, names, phases_of
 
 STAGES = ("stage1", "stage2", "stage3")
 PLAN = phases.head_then_upper(STAGES)
 SPACE = default_space(PLAN, STAGES)
-SMALL = Space((
-    Row("augment", ("none", "photos"), default="photos"),
-    Row("strength", (0.5, 1.0), default=1.0, when=("augment", ("photos",))),
-    Row("smoothing", (0.0, 0.1), default=0.1),
-))  # fmt: skip
-FEWER = Space(tuple(
-    row for row in SPACE.rows
-    if row.name in ("unfreeze", "rate", "augment", "strength", "dropout", "head")
-))  # fmt: skip
 
 
 @pytest.mark.parametrize("plan", [PLAN, phases.from_scratch()], ids=["two phases", "one phase"])
@@ -108,74 +97,151 @@ def test_mistakes_in_a_file_are_explained(tmp_path, text, words):
         load(tmp_path / "space.toml", SPACE)
 
 
-def _draw(algorithm, space, count, seed=0):
-    """A search whose score is a formula."""
-    past = []
-    while len(past) < count:
-        tried = propose(algorithm, space, past, seed)
-        if tried is None:
-            break
-        score = abs(math.log10(tried.settings.get("rate", 1e-2)) + 3.5)
-        past.append(Past(tried.settings, None if len(past) == 2 else score, tried.share))
-    return past
-
-
-@pytest.mark.parametrize("algorithm", oracles.ALGORITHMS)
-def test_proposals_are_valid_new_and_a_function_of_the_past(algorithm):
-    # A Gaussian process takes seconds for each suggestion, the more rows the more.
-    rows = FEWER.rows[:2] if algorithm == "bayesian" else FEWER.rows
-    _check_proposals(algorithm, Space(rows), _draw(algorithm, Space(rows), 8))
-
-
-def _check_proposals(algorithm, space, past):
-    assert past[0].settings == space.default
-    for tried in past:
-        assert space.only_active(tried.settings) == tried.settings
-        for row in space.rows:
-            assert row.name not in tried.settings or row.holds(tried.settings[row.name])
-        phases_of(tried.settings, PLAN)
-    if algorithm != "hyperband":  # which takes the best settings up again with more epochs
-        assert len({json.dumps(tried.settings) for tried in past}) == len(past)
-    assert _draw(algorithm, space, 8) == past
-    assert propose(algorithm, space, past[:5], 0).settings == past[5].settings
-
-
-@pytest.mark.parametrize("algorithm", ["random", "grid"])
-def test_a_small_space_is_exhausted_without_repeats(algorithm):
-    past = _draw(algorithm, SMALL, 50)
-    found = {json.dumps(tried.settings) for tried in past}
-    assert len(found) == len(past) == 6  # 2 of none, 4 of photos
-
-
-def test_a_grid_has_the_ends_and_the_default_of_a_range():
-    row = Row("rate", low=1e-4, high=1e-2, log=True, default=2e-3)
-    found = [past.settings["rate"] for past in _draw("grid", Space((row,)), 50)]
-    assert found == [2e-3, 1e-4, pytest.approx(10**-3.5, 1e-3), 1e-3,
-                     pytest.approx(10**-2.5, 1e-3), 1e-2]  # fmt: skip
-
-
-def test_another_seed_draws_other_settings():
-    assert _draw("random", SPACE, 3, seed=1)[1] != _draw("random", SPACE, 3)[1]
-
-
-def test_bayes_uses_what_it_has_seen():
-    line = Space((Row("rate", low=1e-6, high=1e-1, log=True, default=1e-2),))
-    late = [p.settings["rate"] for p in _draw("bayesian", line, 14)[-5:]]
-    assert min(abs(math.log10(rate) + 3.5) for rate in late) < 0.3
-
-
-def test_hyperband_gives_few_epochs_first_and_more_to_the_best():
-    shares = [tried.share for tried in _draw("hyperband", SPACE, 14)]
-    assert min(shares) == pytest.approx(1 / oracles.ROUNDS) and len(set(shares)) > 2
-
-
-def test_an_unknown_algorithm_is_named():
-    with pytest.raises(TlkitError, match="Did you mean 'bayesian'"):
-        propose("bayes", SPACE, [])
-
-
 @given(st.floats(1e-9, 1.0), st.floats(1.1, 1e3))
 def test_the_middle_of_any_range_is_in_it(low, factor):
     for log in (False, True):
         row = Row("rate", low=low, high=low * factor, log=log)
         assert row.holds(row.default)
+
+
+# Each row, and the default space
+
+
+def _plan():
+    """Three phases that differ in what rows may set."""
+    return (
+        phases.Phase("head", rate=1e-2, epochs=4, weight_decay=0.02),
+        phases.Phase("middle", unfreeze="stage3", rate=2e-3, epochs=5, weight_decay=0.03),
+        phases.Phase("last", unfreeze="stage2", rate=3e-4, epochs=6, weight_decay=0.04),
+    )
+
+
+LAST = {"unfreeze": "all", "decay": 0.7, "batch_norm": "train", "rate": 0.05, "epochs": 9}
+FIRST = {"head_rate": ("rate", 0.04), "head_epochs": ("epochs", 11)}
+EVERY = {
+    "schedule": "constant", "warmup": 0.3, "patience": 3, "weight_decay": 0.2, "loss": "focal",
+    "smoothing": 0.05, "augment": "flip", "strength": 0.4, "views": 3, "batch_size": 8,
+    "l2": 0.01, "l2_sp": 0.02, "clip": 0.5, "accumulate": 2, "average": 0.9,
+    "class_weight": "balanced", "sampling": "balanced", "gamma": 1.5, "arithmetic": "bfloat16",
+    "schedule_options": {},
+}  # fmt: skip
+
+
+def test_the_tables_here_name_every_row_there_is():
+    assert {*LAST, *FIRST, *EVERY, "head", "dropout", "init", "optimizer"} == set(names())
+
+
+@pytest.mark.parametrize("name", LAST)
+def test_a_row_of_the_last_phase_changes_it_alone(name):
+    head, plan = phases_of({name: LAST[name]}, _plan())
+    assert plan[:2] == _plan()[:2] and head == Head()
+    assert plan[2] == dataclasses.replace(_plan()[2], **{name: LAST[name]})
+
+
+@pytest.mark.parametrize("name", FIRST)
+def test_a_row_of_the_head_phase_changes_it_alone(name):
+    field, value = FIRST[name]
+    _, plan = phases_of({name: value}, _plan())
+    assert plan[1:] == _plan()[1:]
+    assert plan[0] == dataclasses.replace(_plan()[0], **{field: value})
+    assert phases_of({name: value}, _plan()[2:])[1] == _plan()[2:]  # one phase is the last
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_any_other_row_changes_every_phase(name):
+    _, plan = phases_of({name: EVERY[name]}, _plan())
+    assert plan == tuple(dataclasses.replace(p, **{name: EVERY[name]}) for p in _plan())
+
+
+@pytest.mark.parametrize(
+    ("name", "head"),
+    [("head", Head("mlp", 0.3)), ("dropout", Head("linear", 0.6)), ("init", None)],
+)
+def test_a_row_of_the_head_changes_the_head_alone(name, head):
+    value = {"head": "mlp", "dropout": 0.6, "init": "scaled"}[name]
+    wanted = head or Head("linear", 0.3, "scaled")
+    assert phases_of({name: value}, _plan(), Head(dropout=0.3)) == (wanted, _plan())
+
+
+def test_another_optimizer_keeps_the_rates_in_the_measure_of_adam():
+    """Momentum takes ten times Adam's rate and lion 0.3 of it."""
+    given_plan = (dataclasses.replace(PLAN[0], optimizer="momentum", rate=0.1), PLAN[1])
+    _, plan = phases_of({"optimizer": "lion", "rate": 0.01}, given_plan)
+    assert plan[0].rate == pytest.approx(0.1 / 10 * 0.3)
+    assert plan[1].rate == pytest.approx(0.01 * 0.3)
+    _, plan = phases_of({"rate": 0.01}, (PLAN[0], dataclasses.replace(PLAN[1], optimizer="sgd")))
+    assert plan[1].rate == pytest.approx(0.3)
+
+
+def test_the_default_space_is_around_the_plan():
+    plan = (
+        dataclasses.replace(PLAN[0], optimizer="momentum", rate=0.05),
+        dataclasses.replace(
+            PLAN[1], optimizer="sgd", rate=0.3, weight_decay=0.5, smoothing=0.2, strength=0.7
+        ),
+    )
+    rows = {row.name: row for row in default_space(plan, STAGES, Head("mlp", 0.9)).rows}
+    rate, head_rate = rows["rate"], rows["head_rate"]
+    assert (rate.low, rate.default, rate.high) == pytest.approx((0.01 / 8, 0.01, 0.08))
+    assert (head_rate.low, head_rate.default, head_rate.high) == pytest.approx(
+        (0.005 / 4, 0.005, 0.02)
+    )
+    assert rate.log and head_rate.log and rows["weight_decay"].log
+    assert rows["unfreeze"].values == ("none", "stage2", "stage3")
+    assert rate.when == ("unfreeze", ("stage2", "stage3")) and head_rate.when is None
+    assert rows["strength"].when == ("augment", ("photos",))
+    assert rows["strength"].values == (0.5, 1.0, 0.7) and rows["strength"].default == 0.7
+    assert rows["optimizer"].values == ("adamw", "nesterov", "sgd")
+    assert rows["weight_decay"].default == 0.1 and rows["dropout"].default == 0.6
+    assert rows["smoothing"].default == 0.2 and rows["head"].default == "mlp"
+
+
+def test_a_row_matters_where_its_condition_holds():
+    space = Space((
+        Row("unfreeze", ("none", "stage3"), default="stage3"),
+        Row("rate", low=1e-4, high=1e-2, when=("unfreeze", ("stage3",))),
+        Row("decay", (0.5, 1.0), when=("rate", (1e-3,))),
+    ))  # fmt: skip
+    every = {"decay": 0.5, "rate": 1e-3, "unfreeze": "stage3", "strange": 1}
+    assert list(space.only_active(every).items()) == [
+        ("unfreeze", "stage3"), ("rate", 1e-3), ("decay", 0.5),
+    ]  # fmt: skip
+    assert space.only_active({**every, "unfreeze": "none"}) == {"unfreeze": "none"}
+    assert space.only_active({"rate": 1e-3, "decay": 0.5}) == {}
+
+
+def test_a_row_needs_no_default_and_a_range_is_whole_where_its_ends_are():
+    assert Row("smoothing", (0.2, 0.1)).default == 0.2
+    assert Row("rate", low=1e-4, high=1e-2, log=True).default == pytest.approx(1e-3)
+    assert Row("dropout", low=0.2, high=0.6).default == pytest.approx(0.4)
+    assert Row("epochs", low=1, high=4).whole and not Row("dropout", low=0, high=0.5).whole
+    assert not Row("batch_size", low=1, high=64, log=True).whole
+    row = Row("dropout", low=0.2, high=0.6)
+    assert row.holds(0.2) and row.holds(0.6) and not row.holds(0.61) and not row.holds(0.19)
+
+
+def test_twice_the_same_row_is_refused():
+    with pytest.raises(TlkitError, match="more than one row called rate"):
+        Space((Row("rate", (0.1, 0.2)), Row("rate", (0.1, 0.3))))
+
+
+def test_a_default_in_a_file_goes_before_the_one_it_replaces(tmp_path):
+    path = tmp_path / "space.toml"
+    path.write_text(
+        "[rate]\nlow = 1e-5\nhigh = 1e-3\nlog = true\ndefault = 1e-4\n"
+        "[weight_decay]\nlow = 0.5\nhigh = 0.7\n"
+        "[strength]\nvalues = [0.5, 0.8]\nwhen = {augment = ['textures', 'photos']}\n"
+    )
+    rows = {row.name: row for row in load(path, SPACE).rows}
+    assert rows["rate"].default == 1e-4
+    assert rows["weight_decay"].default == pytest.approx(0.6)  # the old one is not in the range
+    assert rows["strength"].when == ("augment", ("textures", "photos"))
+    assert rows["strength"].values == (0.5, 0.8)
+
+
+@pytest.mark.parametrize("name", ["epochs", "views", "batch_size", "patience", "accumulate"])
+def test_what_is_counted_is_whole(name):
+    """A range between fractions may be searched, or one whose default lies between two numbers."""
+    _, plan = phases_of({name: 3.7}, PLAN)
+    value = getattr(plan[1], name)
+    assert value == 3 and isinstance(value, int)

@@ -3,6 +3,7 @@
 import _thread
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import keras_tuner
@@ -25,16 +26,24 @@ class Patient(keras_tuner.Oracle):
 
     Args:
         hunt: The search whose trials are handed out.
+        silence: Seconds without a word after which a worker counts as dead.
+        clock: Tells the time in seconds from any moment on.
     """
 
-    def __init__(self, hunt: Hunt):
+    def __init__(
+        self,
+        hunt: Hunt,
+        silence: float = scale_out.SILENCE,
+        clock: Callable[[], float] = time.monotonic,
+    ):
         super().__init__(
             objective=keras_tuner.Objective(OBJECTIVE, "min"),
             hyperparameters=oracles.hyper(hunt.space),
             max_retries_per_trial=RETRIES,
             max_consecutive_failed_trials=10**9,
         )
-        self.hunt = hunt
+        self.hunt, self.silence, self.clock = hunt, silence, clock
+        self.began = clock()
         self.heard: dict[str, float] = {}  # trial or worker -> when it was last heard of
         self.over = threading.Event()
         self.abandoned = False
@@ -44,43 +53,44 @@ class Patient(keras_tuner.Oracle):
     def populate_space(self, trial_id):
         tried = _next(self.hunt, self)
         if tried is not None:
-            values = {name: oracles.key(value) for name, value in tried.settings.items()}
-            return {"status": "RUNNING", "values": values}
+            return {"status": "RUNNING", "values": oracles.keys(self.hunt.space, tried.settings)}
         return {"status": "IDLE" if self.ongoing_trials else "STOPPED"}
 
     @keras_tuner.synchronized
     def create_trial(self, tuner_id):
         self.expire()
         trial = super().create_trial(tuner_id)
-        self.heard[tuner_id] = self.heard[trial.trial_id] = time.monotonic()
+        self.heard[tuner_id] = self.heard[trial.trial_id] = self.clock()
         return trial
 
     def get_trial(self, trial_id):
-        self.heard[trial_id] = time.monotonic()
+        self.heard[trial_id] = self.clock()
         return super().get_trial(trial_id)
 
     @keras_tuner.synchronized
     def expire(self):
         """Takes trials back from workers that have gone silent, and forgets these workers."""
-        now = time.monotonic()
+        now = self.clock()
         for worker, trial in list(self.ongoing_trials.items()):
-            if now - self.heard.get(trial.trial_id, now) > scale_out.SILENCE:
+            if now - self.heard.get(trial.trial_id, now) > self.silence:
                 say(f"{worker} has gone silent: trial {trial.trial_id} is given out again.")
                 trial.status = "INVALID"
                 self.end_trial(trial)
                 _note_lost(self.hunt, trial)
                 self.tuner_ids.discard(worker)
         for worker in list(self.tuner_ids - self.ongoing_trials.keys()):
-            if now - self.heard.get(worker, now) > scale_out.SILENCE:
+            if now - self.heard.get(worker, now) > self.silence:
                 self.tuner_ids.discard(worker)
+
+    def alone(self) -> bool:
+        """Says whether no worker has been heard of for so long that none will come."""
+        return self.clock() - max([self.began, *self.heard.values()]) > ABANDONED * self.silence
 
     def look_around(self):
         """Looks for silent workers all the time: perhaps none is left that would ask."""
-        began = time.monotonic()
-        while not self.over.wait(min(scale_out.SILENCE / 4, 5.0)):
+        while not self.over.wait(min(self.silence / 4, 5.0)):
             self.expire()
-            last = max([began, *self.heard.values()])
-            if time.monotonic() - last > ABANDONED * scale_out.SILENCE:
+            if self.alone():
                 self.abandoned = True
                 _thread.interrupt_main()
                 return
@@ -94,10 +104,12 @@ def _next(hunt: Hunt, oracle) -> Proposal | None:
         return None
     past = []
     for number in sorted(map(int, oracle.trials)):
-        values = oracle.trials[f"{number:04d}"].hyperparameters.values
+        settings = oracles.settings(
+            hunt.space, oracle.trials[f"{number:04d}"].hyperparameters.values
+        )
         known = hunt.study.trials.get(number)
-        score = hunt.score(known) if known else None
-        past.append(Past(oracles.settings(hunt.space, values), score))
+        mine = known is not None and known.settings == settings  # not one of an earlier chief
+        past.append(Past(settings, hunt.score(known) if known and mine else None))
     return oracles.propose(hunt.options.algorithm, hunt.space, past, hunt.options.seed)
 
 

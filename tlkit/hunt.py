@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tlkit import files, oracles, trials, weights
+from tlkit import files, oracles, weights
 from tlkit.data import Data
 from tlkit.errors import TlkitError, unknown
 from tlkit.finetune import default_phases
@@ -81,10 +81,23 @@ class Options:
 
 
 class Hunt:
-    """One search: `explore` runs the trials, `confirm` trains the best of them again."""
+    """One search: `explore` runs the trials, `confirm` trains the best of them again.
 
-    def __init__(self, model: Classifier, data: Data, options: Options, watch: Watch):
-        self.began = time.time()
+    Args:
+        worker: What runs jobs, as `Worker` does; by default one with a process of its own.
+        clock: Tells the time in seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        model: Classifier,
+        data: Data,
+        options: Options,
+        watch: Watch,
+        worker: Any = None,
+        clock: Callable[[], float] = time.time,
+    ):
+        self.clock, self.began = clock, clock()
         if data.table.root is None:
             raise TlkitError(
                 "Trials run in processes of their own, which cannot see arrays of this one: write "
@@ -95,7 +108,7 @@ class Hunt:
         self.space = _space(options.space, self.plan, model)
         self.study = Study(_folder(options.out, data, model), self._parts())
         self.store = options.store or Store.default()
-        self.worker = Worker(self.study.folder / "work", options.memory)
+        self.worker = worker or Worker(self.study.folder / "work", options.memory)
         self.confirmed: dict[int, list[Path]] = {}
         self._took: list[float] = []
         self.unstable: set[int] = set()
@@ -123,7 +136,7 @@ class Hunt:
         """Returns the seconds left of a share of the time."""
         if self.options.minutes is None:
             return float("inf")
-        return self.began + 60 * self.options.minutes * share - time.time()
+        return self.began + 60 * self.options.minutes * share - self.clock()
 
     def left_to_search(self) -> float:
         """Returns the seconds left before the finalists must be confirmed."""
@@ -171,7 +184,7 @@ class Hunt:
         share = tried.share * self.options.epochs
         job = self.job(tried.settings, self.options.seed, share)
         job["images"] = self.options.images
-        job["deadline"] = _deadline(self.left_to_search())
+        job["deadline"] = self._deadline(self.left_to_search())
         result = self.worker.run(job, lambda event: self.watch({**event, "trial": number}))
         trial = Trial(number, tried.settings, tried.share, **result)
         self.watch({"event": "trial", "trial": number, "result": trial})
@@ -184,7 +197,6 @@ class Hunt:
         head, plan = self.trained(settings, batch)
         phases = [dataclasses.replace(p, epochs=max(round(p.epochs * share), 1)) for p in plan]
         return {
-            "task": trials.TRAIN,
             "manifest": str(self.manifest),
             "model": str(self.start),
             "head": dataclasses.asdict(head),
@@ -219,6 +231,9 @@ class Hunt:
                     return
                 self._again(trial, self.options.seed + 1 + repeat)
 
+    def _deadline(self, left: float) -> float | None:
+        return None if left == float("inf") else self.clock() + left
+
     def _longest(self) -> float:
         return max(self._took, default=0.0)
 
@@ -229,7 +244,7 @@ class Hunt:
             if self.left() <= 0:
                 return
             job = self.job(trial.settings, seed, batch=trial.batch_size)
-            job |= {"out": str(out), "deadline": _deadline(self.left())}
+            job |= {"out": str(out), "deadline": self._deadline(self.left())}
             self.watch({"event": "finalist", "trial": trial.number, "seed": seed})
             result = self.worker.run(job, lambda e: self.watch({**e, "trial": trial.number}))
             self._took.append(result["seconds"])
@@ -263,7 +278,3 @@ def _folder(out, data: Data, model: Classifier) -> Path:
 
 def _usual(done: Sequence[Trial]) -> float:
     return float(np.median([trial.seconds for trial in done])) if done else 0.0
-
-
-def _deadline(left: float) -> float | None:
-    return None if left == float("inf") else time.time() + left

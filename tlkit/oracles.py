@@ -180,22 +180,23 @@ def _objective(tuner):
 def hyper(space: Space, chosen: Settings | None = None):
     """Returns the space in keras-tuner's terms, with values if given."""
     found = require().HyperParameters()
+    rows = {row.name: row for row in space.rows}
     for row in space.rows:
         if row.when is None:
             _declare(found, row)
             continue
-        with found.conditional_scope(row.when[0], list(map(key, row.when[1]))):
+        name, values = row.when
+        with found.conditional_scope(name, [key(rows[name], value) for value in values]):
             _declare(found, row)
-    found.values = {} if chosen is None else {k: key(v) for k, v in chosen.items()}
+    found.values = keys(space, chosen or {})
     return found
 
 
 def _declare(found, row: Row) -> None:
-    """Adds one row. Choices must be of one type there, so they travel as text where they differ."""
     if row.pinned:
-        found.Fixed(row.name, key(row.values[0]))
+        found.Fixed(row.name, key(row, row.values[0]))
     elif row.values:
-        found.Choice(row.name, [key(v) for v in row.values], default=key(row.default))
+        found.Choice(row.name, [key(row, v) for v in row.values], default=key(row, row.default))
     elif row.whole:
         found.Int(row.name, row.low, row.high, default=int(row.default))
     else:
@@ -205,9 +206,17 @@ def _declare(found, row: Row) -> None:
         )  # fmt: skip
 
 
-def key(value: Any) -> Any:
-    """Returns how a value travels through keras-tuner, which knows no None and no tuples."""
-    return value if isinstance(value, (float, int, str)) and value is not True else repr(value)
+def keys(space: Space, chosen: Settings) -> Settings:
+    """Returns how settings travel through keras-tuner."""
+    return {row.name: key(row, chosen[row.name]) for row in space.rows if row.name in chosen}
+
+
+def key(row: Row, value: Any) -> Any:
+    """Returns how a value of a row travels: a choice is of one type there, a number or a text."""
+    kinds = {type(known) for known in row.values}
+    if not kinds or kinds in ({int}, {float}, {str}):
+        return value
+    return float(value) if kinds == {int, float} else repr(value)
 
 
 def settings(space: Space, values: dict[str, Any]) -> Settings:
@@ -216,7 +225,7 @@ def settings(space: Space, values: dict[str, Any]) -> Settings:
     for row in space.rows:
         if row.name not in values:
             continue
-        by_key = {key(value): value for value in row.values}
+        by_key = {key(row, value): value for value in row.values}
         chosen[row.name] = by_key[values[row.name]] if row.values else _short(row, values[row.name])
     return space.only_active(chosen)
 

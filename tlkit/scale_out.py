@@ -12,7 +12,7 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from tlkit import oracles
@@ -43,8 +43,12 @@ def role() -> str | None:
     return "chief" if "chief" in os.environ[ENVIRONMENT[0]] else "worker"
 
 
-def lead(hunt: "Hunt") -> None:
-    """Hands out trials until time, number or space is at its end and no trial is out any more."""
+def lead(hunt: "Hunt", silence: float = SILENCE) -> None:
+    """Hands out trials until time, number or space is at its end and no trial is out any more.
+
+    Args:
+        silence: Seconds without a word after which a worker counts as dead.
+    """
     if hunt.options.algorithm == "hyperband":
         raise TlkitError(
             "Hyperband needs its trials in order and cannot be scaled out: take bayesian, random "
@@ -53,7 +57,7 @@ def lead(hunt: "Hunt") -> None:
     oracles.require()
     from tlkit.chief import Patient
 
-    oracle = Patient(hunt)
+    oracle = Patient(hunt, silence)
     with tempfile.TemporaryDirectory() as folder, oracles.quiet():
         tuner = oracles.require().engine.base_tuner.BaseTuner(
             oracle, directory=folder, project_name="chief"
@@ -70,7 +74,7 @@ def lead(hunt: "Hunt") -> None:
     hunt.study.refresh()
 
 
-def work(hunt: "Hunt") -> None:
+def work(hunt: "Hunt", silence: float = SILENCE) -> None:
     """Runs the trials the chief hands out until it has no more."""
     tuner_module = oracles.require()
     placeholder = tuner_module.oracles.RandomSearchOracle(
@@ -89,12 +93,12 @@ def work(hunt: "Hunt") -> None:
             if trial.status == "IDLE":
                 time.sleep(1.0)
                 continue
-            _one(hunt, tuner.oracle, trial)
+            _one(hunt, tuner.oracle, trial, silence)
 
 
-def _one(hunt: "Hunt", client, trial) -> None:
+def _one(hunt: "Hunt", client, trial, silence: float) -> None:
     settings = oracles.settings(hunt.space, trial.hyperparameters.values)
-    with _heartbeat(client, trial.trial_id):
+    with heartbeat(client, trial.trial_id, silence / 6):
         done = hunt.attempt(int(trial.trial_id), Proposal(settings))
     hunt.study.add(done)
     score = hunt.score(done)
@@ -105,12 +109,12 @@ def _one(hunt: "Hunt", client, trial) -> None:
 
 
 @contextlib.contextmanager
-def _heartbeat(client, trial_id: str) -> Iterator[None]:
+def heartbeat(client, trial_id: str, pause: float) -> Iterator[None]:
     """Asks after the trial all the while: the chief hears that somebody is at it."""
     done = threading.Event()
 
     def beat():
-        while not done.wait(SILENCE / 6):
+        while not done.wait(pause):
             with contextlib.suppress(Exception):  # the next beat, or the result, will tell
                 client.get_trial(trial_id)
 
@@ -121,22 +125,26 @@ def _heartbeat(client, trial_id: str) -> Iterator[None]:
         done.set()
 
 
-def reach_chief(wait: float | None = None) -> None:
+def reach_chief(
+    wait: float = WAIT,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
     """Returns once the chief's port answers; keras-tuner itself would wait an hour for it.
 
     Raises:
         TlkitError: It does not within `wait` seconds.
     """
     place = os.environ[ENVIRONMENT[1]], int(os.environ[ENVIRONMENT[2]])
-    end = time.monotonic() + (WAIT if wait is None else wait)
+    end = clock() + wait
     while True:
         try:
             socket.create_connection(place, timeout=5).close()
             return
         except OSError as error:
-            if time.monotonic() > end:
+            if clock() > end:
                 raise TlkitError(
                     f"No chief answers at {place[0]}:{place[1]} ({error}). Finished trials are "
                     "kept; start the chief again, then the workers."
                 ) from error
-            time.sleep(0.5)
+            sleep(0.5)

@@ -56,7 +56,11 @@ class SearchResult:
 
 
 def search(
-    model: Classifier | str, data: Data, watch: Watch | None = None, **options: Any
+    model: Classifier | str,
+    data: Data,
+    watch: Watch | None = None,
+    worker: Any = None,
+    **options: Any,
 ) -> SearchResult:
     """Searches for better settings than the default, which are always the first trial.
 
@@ -67,6 +71,7 @@ def search(
         model: The classifier to train, which is left as it is, or the name of a backbone.
         data: What `load_images` returned. Its test split is not touched before the end.
         watch: Called with a dict for every event; see `commands/search.py` for a live table.
+        worker: What runs the trials, as `workers.Worker` does; by default a process of its own.
         options: Fields of `Options`. Without `plan`, the quick advice of `fine_tune` makes it.
 
     Raises:
@@ -81,7 +86,7 @@ def search(
     model = Classifier(model, data.class_names) if isinstance(model, str) else model
     if chosen.plan is None:  # to be beaten is what training without a search would do
         chosen = dataclasses.replace(chosen, plan=quick_advice(model, data, chosen.store).phases)
-    hunt = Hunt(model, data, chosen, watch or _print)
+    hunt = Hunt(model, data, chosen, watch or _print, worker)
     part = scale_out.role()
     try:
         if part == "worker":
@@ -100,6 +105,17 @@ def search(
 
 def conclude(hunt: Hunt) -> SearchResult:
     """Names the winner, unseals the test images for it alone and writes everything down."""
+    found = judged(hunt)
+    _write(hunt, found)
+    return found
+
+
+def judged(hunt: Hunt) -> SearchResult:
+    """Ranks the finalists by their runs; nothing here looks at test images.
+
+    Raises:
+        TlkitError: There is no finalist whose seeds all came to their end.
+    """
     found = SearchResult(hunt.study.folder, list(hunt.study.trials.values()))
     stable = {k: v for k, v in hunt.confirmed.items() if k not in hunt.unstable}
     if not stable:
@@ -110,7 +126,6 @@ def conclude(hunt: Hunt) -> SearchResult:
         found.finalists.append(finalists.gather(number, settings, folders, labels))
     found.finalists.sort(key=lambda finalist: float(finalist.losses.mean()))
     _judge(found)
-    _write(hunt, found)
     return found
 
 

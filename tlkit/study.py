@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import tlkit
 from tlkit import files
 from tlkit.errors import TlkitError
 from tlkit.progress import say
@@ -21,7 +22,6 @@ from tlkit.progress import say
 # done: trained to its end. pruned: NaN, or far worse than chance. failed: crashed, or out of memory
 # at every batch size. cut: the time was up; tried again when the study goes on.
 STATUSES = ("done", "pruned", "failed", "cut")
-_PACKAGE = Path(__file__).parent
 
 
 @dataclasses.dataclass
@@ -75,6 +75,7 @@ class Study:
         self.key = files.combined_hash(self.parts)[:12]
         self.folder = Path(folder) / self.key
         self.trials: dict[int, Trial] = {}
+        self._seen: dict[Path, tuple[int, int]] = {}  # which files were read
         self._open(Path(folder))
 
     def _open(self, parent: Path) -> None:
@@ -88,9 +89,14 @@ class Study:
             say(f"{self.folder}: {len(self.finished)} finished trials are taken up again.")
 
     def refresh(self) -> None:
-        """Reads the trials that are on disk by now, those of other processes too."""
+        """Reads the trials that are on disk by now, those of other processes too.
+
+        One that was cut is run again under its number, so what is written anew is read anew.
+        """
         for path in sorted((self.folder / "trials").glob("[0-9]*.json")):
-            if path.stem.isdigit() and int(path.stem) not in self.trials:
+            written = path.stat().st_mtime_ns, path.stat().st_ino
+            if path.stem.isdigit() and self._seen.get(path) != written:
+                self._seen[path] = written
                 trial = _read(path)
                 if trial is not None:
                     self.trials[trial.number] = trial
@@ -123,9 +129,9 @@ class Study:
 
 
 @functools.cache
-def code_version() -> str:
+def code_version(folder: Path = Path(tlkit.__file__).parent) -> str:
     """Returns a digest of tlkit's own source: another code may give other numbers."""
-    sources = sorted(_PACKAGE.rglob("*.py"))
+    sources = sorted(folder.rglob("*.py"))
     return files.combined_hash([files.content_hash(path.read_bytes()) for path in sources])[:16]
 
 

@@ -2,7 +2,7 @@
 
 The process reads one job per line from its standard input, does it, and writes one JSON line per
 event to its standard output; `tlkit.workers` is the other end. A job names the function that does
-it, by default `train` below, so this module is quick to import. The process ends by itself when it
+it, in a search `train` below, so this module is quick to import. The process ends by itself when it
 holds more memory than it may, and when the process that started it is gone.
 """
 
@@ -22,7 +22,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-TRAIN = "tlkit.trials:train"
 OUT_OF_MEMORY = 77  # exit code of a process that reached its limit
 PAUSE = 0.1  # seconds between two looks at the memory
 WORSE = 3.0  # a loss this many times that of guessing has diverged
@@ -145,15 +144,16 @@ def _result(run, session, labels) -> dict[str, Any]:
     """Returns the score: calibrated log loss, which no choice of label smoothing can flatter."""
     import numpy as np
 
-    from tlkit import calibration
+    from tlkit import calibration, files
     from tlkit.session import log_loss
 
     logits = session.best_logits
     temperature = calibration.fit_temperature(logits, labels)
-    if run.finished:
-        np.save(run.folder / "val_logits.npy", logits / temperature)
     stopped = str(run.stopped)
     status = "cut" if stopped == TIME_UP else "pruned" if stopped else "done"
+    if run.finished and status == "done":  # the search takes this file for a finalist
+        with files.replacing(run.folder / "val_logits.npy") as temporary:
+            np.save(temporary, logits / temperature)
     return {
         "status": status,
         "message": stopped,

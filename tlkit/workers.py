@@ -19,6 +19,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import tlkit
+from tlkit import trials
 from tlkit.trials import OUT_OF_MEMORY, TIME_UP
 
 PER_PROCESS = 10  # trials until a process is replaced
@@ -38,12 +40,23 @@ class Worker:
         memory: Most memory the process may hold, in units of 10^6 bytes; by default a share of
             what is free now.
         per_process: Trials until the process is replaced.
+        task: What does a job, a function of a module; see `tlkit.trials`.
+        grace: Seconds past its deadline before a job is killed.
+        clock: Tells the time in seconds since the epoch.
     """
 
     def __init__(
-        self, folder: str | Path, memory: float | None = None, per_process: int = PER_PROCESS
+        self,
+        folder: str | Path,
+        memory: float | None = None,
+        per_process: int = PER_PROCESS,
+        task: Callable[..., dict[str, Any]] = trials.train,
+        grace: float = GRACE,
+        clock: Callable[[], float] = time.time,
     ):
         self.folder = Path(folder)
+        self.task = f"{task.__module__}:{task.__name__}"
+        self.grace, self.clock = grace, clock
         self.memory = memory or MEMORY_SHARE * free_mb()
         self.per_process = per_process
         self.started = 0  # processes so far
@@ -65,7 +78,7 @@ class Worker:
         `status` and `message`, and what the task returned; `batch_size` where it was halved.
 
         Args:
-            job: What `tlkit.trials` documents, with `task`.
+            job: What the task is told, as `tlkit.trials.train` documents it.
             watch: Called with every event of the process.
         """
         job, began, halved = copy.deepcopy(job), time.perf_counter(), 0
@@ -88,7 +101,8 @@ class Worker:
             self.stop()
         process = self._process or self._start()
         try:
-            process.stdin.write(json.dumps(job | {"memory": self.memory}) + "\n")
+            told = job | {"task": self.task, "memory": self.memory}
+            process.stdin.write(json.dumps(told) + "\n")
             process.stdin.flush()
         except OSError:  # it died between two jobs
             self.stop()
@@ -104,7 +118,7 @@ class Worker:
         """Returns the last event of a job: its own, or one that says how the process ended."""
         longest = 0.0
         while True:
-            late = deadline is not None and time.time() > deadline + max(GRACE, 1.5 * longest)
+            late = deadline is not None and self.clock() > deadline + max(self.grace, 1.5 * longest)
             if late:
                 return {"event": "late", "status": "cut", "message": TIME_UP}
             with contextlib.suppress(queue.Empty):
@@ -119,8 +133,8 @@ class Worker:
 
     def _start(self) -> Any:
         self.folder.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "tlkit.trials", str(self.folder)]
-        package = str(Path(__file__).parent.parent)
+        command = [sys.executable, "-m", trials.__name__, str(self.folder)]
+        package = str(Path(tlkit.__file__).parents[1])
         path = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH"))))
         with open(self.folder / "worker.log", "a") as log:
             self._process = subprocess.Popen(
