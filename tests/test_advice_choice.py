@@ -26,7 +26,7 @@ def files(tmp_path_factory):
     found = {}
     for name in NETS:
         found[name] = str(tmp_path_factory.mktemp("weights") / f"{name}.weights.h5")
-        Classifier(name, UNSORTED, weights=None, size=28).backbone.net.save_weights(found[name])
+        Classifier(name, UNSORTED, weights=None, size=32).backbone.net.save_weights(found[name])
     return found
 
 
@@ -40,7 +40,7 @@ def data():
 
 def advised(data, files, nets=NETS[:1], store=None, **options):
     weights = {name: files[name] for name in nets}
-    return advising.advise(data, nets, weights=weights, size=28, store=store or Store(), **options)
+    return advising.advise(data, nets, weights=weights, size=32, store=store or Store(), **options)
 
 
 class Played:
@@ -58,9 +58,10 @@ class Played:
         name = model.backbone.name
         right = np.arange(len(looked.images)) < self.tops[name] * len(looked.images)
         made = candidate(name + " by itself", self.tops[name], 1000)
+        made = dataclasses.replace(made, size=model.rule.size)
         top = dataclasses.replace(made.stages["high"], correct=right)
         far = dataclasses.replace(made.domain, gain=0.2, sure=False)
-        made = dataclasses.replace(made, stages=made.stages | {"high": top}, domain=far, size=28)
+        made = dataclasses.replace(made, stages=made.stages | {"high": top}, domain=far)
         rows = {"low": np.zeros((3, 1)), "high": np.full((3, 1), self.tops[name])}
         return made, SimpleNamespace(stages=rows)
 
@@ -92,9 +93,9 @@ def test_the_best_one_is_advised_whichever_is_measured_first(data, played, files
         np.testing.assert_array_equal(clusters, played.measured[-1][1].clusters)
     assert found.cost is COST and found.notes == ("more images", "would help")
     assert found.recipe["backbone"] == "lenet-1" and found.recipe["weights"] == files["lenet-1"]
-    assert found.recipe["size"] == 28 and found.recipe["phases"] == found.plan.phases
+    assert found.recipe["size"] == 32 and found.recipe["phases"] == found.plan.phases
     assert found.recipe_notes["backbone"].startswith("linear probe 90.0 (")
-    assert {model.rule.size for model, *_ in played.measured} == {28}
+    assert {model.rule.size for model, *_ in played.measured} == {32}
     assert all(of[2] is store and of[3] for of in played.measured)
 
 
@@ -171,7 +172,7 @@ def test_the_pictures_suggest_the_policy(data, played, files, monkeypatch, capsy
 
     monkeypatch.setattr(image_kind, "guess", guess)
     found = advised(data, files)
-    assert seen[0].shape == (len(data.train), 28, 28, 3) and seen[0].dtype == np.uint8
+    assert seen[0].shape == (len(data.train), 32, 32, 3) and seen[0].dtype == np.uint8
     assert found.facts.policy_reason == "the pictures look like texture: all alike"
     assert [phase.augment for phase in found.plan.phases] == ["textures"] * len(found.plan.phases)
     advising.quick_advice(played.measured[0][0], data, Store())

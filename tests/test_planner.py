@@ -85,6 +85,21 @@ def test_several_batches_that_make_one_step(model, data):
     assert tail.epoch == pytest.approx(each + planner.EPOCH, abs=1e-3)
 
 
+def test_the_least_of_the_timed_passes_counts(model, data):
+    """Each span is timed by two looks at the clock; the first of three steps is slow here."""
+    now, spans = 0.0, iter(range(100))
+
+    def uneven():
+        nonlocal now
+        span = next(spans)
+        now += 9.0 if span in (5, 11, 19) else 1.0  # forward, a view, a step
+        return now
+
+    found = planner.estimate(model, data, (TAIL,), store=Store(), clock=uneven)
+    even = estimated(model, data, TAIL)
+    assert [phase.seconds for phase in found.phases] == [phase.seconds for phase in even.phases]
+
+
 def test_what_the_network_and_its_rows_take(model, data, monkeypatch, tmp_path):
     monkeypatch.setattr(planner, "resident", lambda: 7e9)
     network = 4 * sum(4 * int(np.prod(variable.shape)) for variable in model.variables)
