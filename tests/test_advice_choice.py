@@ -91,8 +91,8 @@ def test_the_best_one_is_advised_whichever_is_measured_first(data, played, files
         assert features[0, 0] == 0.9, "the curve is drawn for the last stage of the best one"
         np.testing.assert_array_equal(labels, data.train.labels)
         np.testing.assert_array_equal(clusters, played.measured[-1][1].clusters)
+        assert found.recipe["backbone"] == "lenet-1" and found.recipe["weights"] == files["lenet-1"]
     assert found.cost is COST and found.notes == ("more images", "would help")
-    assert found.recipe["backbone"] == "lenet-1" and found.recipe["weights"] == files["lenet-1"]
     assert found.recipe["size"] == 32 and found.recipe["phases"] == found.plan.phases
     assert found.recipe_notes["backbone"].startswith("linear probe 90.0 (")
     assert {model.rule.size for model, *_ in played.measured} == {32}
@@ -124,7 +124,8 @@ def test_a_sure_gain_counts(data, played, files, monkeypatch):
 
     monkeypatch.setattr(candidates, "candidate", sure)
     found = advised(data, files)
-    assert found.facts.gain == 0.2 and found.plan.depth == len(found.facts.stages)
+    assert found.facts.gain == 0.2 and found.plan.depth == len(found.facts.stages) > 1
+    assert found.accuracy == advice_rules.accuracy_range(found.facts, found.plan.depth)
 
 
 def test_without_a_test_split_validation_judges(data, played, files):
