@@ -191,11 +191,15 @@ def test_weights_that_are_random_are_trained_from_scratch(data, played):
 
 def test_the_options_of_the_data_stand_in_the_recipe(data, played, files):
     options = dict.fromkeys(data.manifest["options"])
-    options |= {"source": "photos", "test_share": 0.2, "max_bad": 0.1}
+    kept = {"test": "held", "val_share": 0.3, "test_share": 0.2, "max_bad": 0.1, "data_dir": "d"}
+    options |= kept | {"source": "photos"}
     data = dataclasses.replace(data, manifest=data.manifest | {"options": options, "seed": 9})
     found = advised(data, files)
     assert found.recipe["source"] == "photos"
-    assert found.recipe["data"] == {"test_share": 0.2, "max_bad": 0.1, "seed": 9}
+    assert found.recipe["data"] == kept | {"seed": 9}
+    found = advised(dataclasses.replace(data, manifest=data.manifest | {
+        "options": options | dict.fromkeys(kept)}), files)  # fmt: skip
+    assert list(found.recipe["data"]) == ["seed"]
 
 
 def test_too_few_images_for_a_curve_are_no_error(data, played, files, monkeypatch):

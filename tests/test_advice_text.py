@@ -167,6 +167,10 @@ def test_the_page_marks_the_cell_and_shows_what_was_measured(advice):
     assert "2.50 M" in words and "300 M" in words and "120" in words and "0.25 J" in words
     assert "first sign" in words and "a note" in words and "Expect 92 % right" in words
     assert page.count("<svg") == 4 and "http" not in page
+    for name in ("alpha", "beta", "gamma"):
+        (figure,) = re.findall(rf'<svg role="img" aria-label="stages of {name}".*?</svg>', page,
+                               flags=re.DOTALL)  # fmt: skip
+        assert re.search(rf">\s*{name}\s*</text>", figure)
 
 
 def test_stages_are_drawn_with_their_intervals():

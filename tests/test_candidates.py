@@ -34,7 +34,7 @@ def test_a_sample_keeps_the_shares_of_classes_and_two_of_each(uneven):
     assert np.abs(counts - 32 * total / total.sum()).max() <= 2
     assert np.bincount(candidates.sample(uneven, 6).images.labels).tolist() == [2, 2, 2]
     first, second = (candidates.sample(uneven, 32, seed).images.hashes for seed in (0, 1))
-    assert first == looked.images.hashes != second
+    assert first == looked.images.hashes != second and set(looked.folds) == set(range(5))
     whole = candidates.sample(uneven, len(uneven.train))
     assert whole.images.hashes == uneven.train.hashes
 
@@ -163,6 +163,7 @@ def test_a_candidate_is_probed_on_each_stage(classifier, uneven, counted, monkey
         np.testing.assert_array_equal(folds, looked.folds)
     assert found.top is found.stages["high"] and found.domain.distance == pytest.approx(0.5)
     assert (found.name, found.size, found.cost.rate) == ("tiny", 32, 250.0)
+    assert found.cost.joules == pytest.approx(10 * os.cpu_count() / 250)
     assert found.weights == "test values" and not found.behind
     short, _ = candidates.candidate(classifier, looked, store, every=False)
     assert list(short.stages) == ["low", "high"] and len(counted) == 3, "the second look is kept"

@@ -72,10 +72,16 @@ def test_wrong_is_said_of_the_images_left_out(monkeypatch):
 def test_copies_are_never_on_both_sides(monkeypatch):
     features, clusters = numbered(len(LABELS)), np.arange(len(LABELS)) // 4
     recorder = Recorder(monkeypatch, features)
-    learning_curve.learning_curve(features, LABELS, clusters, repeats=1)
-    assert len(recorder.seen) >= 20
+    curve = learning_curve.learning_curve(features, LABELS, clusters, repeats=1, seed=3)
+    assert len(recorder.seen) == 5 * len(curve.sizes) and curve.count == len(LABELS)
     for rows, _, tested in recorder.seen:
         assert not set(clusters[rows]) & set(clusters[tested])
+    again = Recorder(monkeypatch, features)
+    learning_curve.measure(features, LABELS, clusters, repeats=1, seed=3)
+    assert [set(rows) for rows, *_ in again.seen] == [set(rows) for rows, *_ in recorder.seen]
+    other = Recorder(monkeypatch, features)
+    learning_curve.measure(features, LABELS, clusters, repeats=1, seed=4)
+    assert [set(rows) for rows, *_ in other.seen] != [set(rows) for rows, *_ in recorder.seen]
 
 
 def test_errors_are_shares_of_the_images_tested():
@@ -144,6 +150,9 @@ def test_gains_are_points_of_accuracy_from_now_on():
     middle, low, high = curve.fitted
     assert (low <= middle + 1e-9).all() and (middle <= high + 1e-9).all()
     assert middle[-1] == pytest.approx(four, abs=0.01)
+    assert curve.falls and curve.has_limit
+    limit = learning_curve.extrapolate(stepwise(0.1, 1.0, 0.3, 200), 400, draws=100)
+    assert limit.falls and not limit.has_limit, "200 images do not say where this ends"
     # 95 % of a share of 2,000 images of which 31.6 % are wrong.
     spread = 1.96 * (0.316 * 0.684 / 2000) ** 0.5
     assert curve.high[0] - 0.316 == pytest.approx(spread, rel=0.35)

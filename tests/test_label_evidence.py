@@ -94,18 +94,26 @@ def around(angle):
 def test_distance_is_to_the_five_nearest_others_of_the_class():
     """Angles between directions; each class is compared with itself."""
     own = [0, 1, 3, 4.5, 8, 10, 11, 15, 21, 24, 30, 90]
-    features = np.array([around(angle) for angle in [*own, *(a + 3 for a in own[:11])]])
-    labels = np.array([0] * 12 + [1] * 11)
-    far = outliers.class_distance(features * np.arange(1, 24)[:, None], labels)
+    nine = [0.5, 2, 6, 7, 9, 13, 14, 18, 19]
+    features = np.array([around(angle) for angle in [*own, *nine]])
+    labels = np.array([0] * 12 + [1] * 9)
+    far = outliers.class_distance(features * np.arange(1, 22)[:, None], labels)
 
-    def logged(place):
-        apart = sorted(abs(own[place] - other) for i, other in enumerate(own) if i != place)
-        return np.log(np.mean([1 - np.cos(np.radians(a)) for a in apart[:5]]) + 1e-6)
+    def centred(angles):
+        logs = []
+        for place, angle in enumerate(angles):
+            apart = sorted(abs(angle - x) for i, x in enumerate(angles) if i != place)
+            logs.append(np.log(np.mean([1 - np.cos(np.radians(a)) for a in apart[:5]]) + 1e-6))
+        return np.array(logs) - np.median(logs)
 
-    logs = np.array([logged(place) for place in range(12)])
-    centred = logs - np.median(logs)
-    spread = 1.4826 * np.median(np.abs(centred))
-    np.testing.assert_allclose(far[:12], centred / spread, rtol=0.02, atol=0.02)
+    def spread(values):
+        return 1.4826 * np.median(np.abs(values))
+
+    first, second = centred(own), centred(nine)
+    np.testing.assert_allclose(far[:12], first / spread(first), rtol=0.02, atol=0.02)
+    # Nine are too few for a deviation of their own: that of all is taken.
+    common = spread(np.concatenate([first, second]))
+    np.testing.assert_allclose(far[12:], second / common, rtol=0.02, atol=0.02)
     assert far[:12].argmax() == 11 and far[11] > outliers.FAR > far[:11].max()
 
 
@@ -160,6 +168,10 @@ def test_a_far_image_is_a_lesser_doubt(monkeypatch):
     assert (doubt.row, doubt.label, doubt.suggested, doubt.score) == (4, "cat", "", 0.625)
     assert doubt.reasons == ("far from the other images of cat (8.0 deviations)",)
     assert asked[0][0] is given.features and asked[0][2] is given.clusters
+    far[2] = 8.0
+    both = next(doubt for doubt in doubts.find(given, rate=0.49).doubts if doubt.row == 2)
+    assert both.suggested == "cat" and both.score > 0.625, "the worst reason is the first"
+    assert [words.split()[0] for words in both.reasons] == ["looks", "far"]
 
 
 def test_the_list_says_how_long_it_would_be_if_all_were_right():

@@ -55,7 +55,8 @@ def test_neighbours_are_sought_in_all_splits_and_have_their_own_labels(unsorted_
     buffer = io.BytesIO()
     Image.fromarray(given).save(buffer, "png")
     store = Store()
-    ((first, *_),) = neighbours.similar(model, unsorted_data, buffer.getvalue(), store=store)
+    ((first, *rest),) = neighbours.similar(model, unsorted_data, buffer.getvalue(), store=store)
+    assert len(rest) == 4
     label = unsorted_data.class_names[unsorted_data.table.labels[test]]
     assert (first.row, first.label) == (test, label) and first.file == f"row {test}"
     (found,) = neighbours.similar(model, unsorted_data.train, buffer.getvalue(), 3, store)

@@ -40,9 +40,11 @@ def estimated(model, data, *plan, store=None, **options):
     return planner.estimate(model, data, plan, store=store or Store(), clock=ticking(), **options)
 
 
-def test_a_plan_from_the_cache_by_hand(model, data):
+def test_a_plan_from_the_cache_by_hand(model, data, capsys):
     train, val = len(data.train), len(data.val)
+    capsys.readouterr()
     head, tail = estimated(model, data, HEAD, TAIL).phases
+    assert capsys.readouterr().err == "", "an estimate is made in silence"
     # A batch of BATCH rows takes a second forward and one to draw; 32 files take one to decode.
     assert head.views == pytest.approx(2 * train * (1 / BATCH + 1 / BATCH))
     assert head.others == pytest.approx((train + val) / 32 + val / BATCH)

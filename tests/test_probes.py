@@ -79,6 +79,10 @@ def test_rotation_keeps_distances(shape):
     np.testing.assert_allclose(rows @ rows.T, unit @ unit.T, atol=1e-4)
     across = rows.T @ rows
     assert np.abs(across - np.diag(np.diag(across))).max() < 1e-3
+    full, few = logistic.rotate(x), logistic.rotate(x, axes=3)
+    np.testing.assert_allclose(few.variances, full.variances[:3])
+    np.testing.assert_allclose(full.variances, (rows**2).mean(0), rtol=1e-3)
+    assert few.rows.shape == (len(x), 3) and (np.diff(full.variances) <= 0).all()
 
 
 def test_start_does_not_change_the_answer():
