@@ -110,6 +110,13 @@ def test_rows_are_mapped_from_disk_where_memory_is_short(monkeypatch, tmp_path, 
         budget.fine_tune("model", DATA, (HEAD,), Limits(memory=0.9), store=store)
 
 
+@pytest.mark.parametrize("limits", [Limits(minutes=0), Limits(memory=0)])
+def test_a_limit_of_nothing_is_no_limit_left_out(limits, monkeypatch):
+    Told(monkeypatch, COST)
+    with pytest.raises(TlkitError, match="too"):
+        budget.fine_tune("model", DATA, (HEAD, TAIL), limits, store=Store())
+
+
 def test_a_short_job_without_limits_is_not_timed(monkeypatch, capsys):
     told = Told(monkeypatch, COST)
     budget.fine_tune("model", DATA, (HEAD, TAIL), Limits())

@@ -61,13 +61,14 @@ def test_groups_of_the_user_stay_together(uneven):
     group = np.where(np.arange(len(uneven.table)) % 4 < 2, "same", "").astype("<U4")
     table = dataclasses.replace(uneven.table, group=group)
     clusters = np.arange(len(table))
-    alone = np.flatnonzero((uneven.splits == "train") & (group == ""))[:2]
+    *alone, mixed = np.flatnonzero((uneven.splits == "train") & (group == ""))[:3]
     clusters[alone] = alone[0]  # two copies that are in no group
+    clusters[mixed] = np.flatnonzero((uneven.splits == "train") & (group == "same"))[0]
     checked = dataclasses.replace(uneven.checked, table=table, clusters=clusters)
     grouped = dataclasses.replace(uneven, checked=checked)
     looked = candidates.sample(grouped, 10_000)
     rows = np.flatnonzero(uneven.splits == "train")
-    together = group[rows] == "same"
+    together = (group[rows] == "same") | (rows == mixed)  # a copy of one that is in the group
     assert len(set(looked.folds[together])) == 1 < len(set(looked.folds[~together]))
     assert len(set(looked.clusters[together])) == 1
     assert len(set(looked.clusters[np.isin(rows, alone)])) == 1
@@ -161,6 +162,7 @@ def test_a_candidate_is_probed_on_each_stage(classifier, uneven, counted, monkey
         np.testing.assert_array_equal(asked, expected)
         np.testing.assert_array_equal(labels, looked.images.labels)
         np.testing.assert_array_equal(folds, looked.folds)
+    assert found.domain.best_stage == "high", "all stages joined are no stage"
     assert found.top is found.stages["high"] and found.domain.distance == pytest.approx(0.5)
     assert (found.name, found.size, found.cost.rate) == ("tiny", 32, 250.0)
     assert found.cost.joules == pytest.approx(10 * os.cpu_count() / 250)
