@@ -127,6 +127,14 @@ def test_a_curve_that_rises_is_fitted_flat_and_one_below_zero_through_zero():
     assert heavy[0] == pytest.approx(0.8, abs=1e-3), "an uncertain error counts less"
 
 
+def test_an_uncertain_error_does_not_bend_the_curve():
+    sizes = np.array([10.0, 20.0, 40.0, 80.0, 160.0])
+    errors = 0.05 + 2 / sizes
+    errors[0] = 0.9  # of which next to nothing is known
+    found = learning_curve.fit(sizes, errors[None], np.array([1e-9, 1, 1, 1, 1]))[0]
+    assert found[2] == pytest.approx(1, rel=0.1) and found[0] == pytest.approx(0.05, abs=0.005)
+
+
 def stepwise(a=0.0, b=2.0, c=0.5, count=2000, repeats=4):
     """Returns what was measured where each error is just what the power law says."""
     sizes = np.array([40, 80, 160, 320])
@@ -151,12 +159,23 @@ def test_gains_are_points_of_accuracy_from_now_on():
     assert (low <= middle + 1e-9).all() and (middle <= high + 1e-9).all()
     assert middle[-1] == pytest.approx(four, abs=0.01)
     assert curve.falls and curve.has_limit
+    later = learning_curve.extrapolate(stepwise(), 1000, draws=100).gains[2][0]
+    assert later == pytest.approx(100 * 2 * (1000**-0.5 - 2000**-0.5), abs=0.5)
     limit = learning_curve.extrapolate(stepwise(0.1, 1.0, 0.3, 200), 400, draws=100)
     assert limit.falls and not limit.has_limit, "200 images do not say where this ends"
     # 95 % of a share of 2,000 images of which 31.6 % are wrong.
     spread = 1.96 * (0.316 * 0.684 / 2000) ** 0.5
     assert curve.high[0] - 0.316 == pytest.approx(spread, rel=0.35)
     assert 0.316 - curve.low[0] == pytest.approx(spread, rel=0.35)
+
+
+def test_repeats_that_disagree_widen_the_interval():
+    wrong = np.zeros((4, 4, 50), bool)
+    wrong[:2] = True  # all wrong in half of the repeats
+    found = Measured(np.array([20, 40, 80, 160]), np.ones((4, 50), bool), wrong)
+    curve = learning_curve.extrapolate(found, 200, draws=200)
+    np.testing.assert_allclose(curve.errors, 0.5)
+    assert (curve.low < 0.2).all() and (curve.high > 0.8).all() and not curve.falls
 
 
 CURVE = Curve(
