@@ -75,7 +75,7 @@ def test_a_temperature_is_told_from_wrong_labels():
     labels[:300] = rng.integers(0, 4, 300)  # a tenth drawn at random, three quarters of it wrong
     found = confident.clean(sharp, labels)
     assert found.temperature == pytest.approx(2, rel=0.2)
-    assert 0.06 < found.least_noise <= found.noise < 0.14
+    assert 0.06 < found.least_noise < found.noise < 0.14
     assert found.wrong == pytest.approx(0.75 * found.noise)
 
 

@@ -1,6 +1,7 @@
 """The list of doubts is written, marked by the user and read, with classes in any order."""
 
 import csv
+import dataclasses
 
 import numpy as np
 import pytest
@@ -35,10 +36,20 @@ def marked(path, *rows):
     return path
 
 
+def reversed_classes(data):
+    """Returns the same data with its classes in another order."""
+    table = data.table
+    turned = dataclasses.replace(
+        table, class_names=table.class_names[::-1], labels=len(table.class_names) - 1 - table.labels
+    )
+    return dataclasses.replace(data, checked=dataclasses.replace(data.checked, table=turned))
+
+
 @pytest.mark.parametrize("kind", ["csv", "data"])
 def test_only_accepted_rows_are_changed(listed, tmp_path, kind):
     source, before = listed
-    data = load_images(source)
+    data = reversed_classes(load_images(source))
+    assert data.class_names == ("zebra", "moth", "ant")
     worklist = marked(
         tmp_path / "work.csv",
         ("p0.png", "zebra", "moth", "YES"), ("p1.png", "ant", "zebra", ""),
