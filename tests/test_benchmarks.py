@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import contestants, floors, harness, images, results, works
+from benchmarks import advice_regret, contestants, floors, harness, images, results, works
 from benchmarks.contestants import BASE, FAIR, Contestant
 from benchmarks.worker import Clock, Job
 from tlkit.errors import TlkitError
@@ -271,6 +271,49 @@ def test_growth_series_run_once_each(cache, cheap, monkeypatch):
         ("tlkit-1", 12), ("tlkit-1", 24),
     ]  # fmt: skip
     assert "### Growth with images" in text and "| tlkit-1 | images=24 |" in text
+
+
+def test_regret_is_counted_against_the_best_cell():
+    """Two seeds of one case; of ten test images so many are right."""
+
+    def case(seed, **right):
+        cells = {
+            name.replace("_", " "): {"accuracy": n / 10, "correct": "1" * n + "0" * (10 - n),
+                                     "seconds": 6.0 * (seed + 1)}
+            for name, n in right.items()
+        }  # fmt: skip
+        given = advice_regret.Case("photos", "folder", 60, seed, "net", None, 28)
+        advice = {"plan": f"plan {seed}", "accuracy": [0.7, 0.65, 0.75], "expected": 6.0,
+                  "probe": 0.5, "logme": 0.1}  # fmt: skip
+        return given.key, {"case": dataclasses.asdict(given), "advice": advice, "cells": cells}
+
+    found = advice_regret.summary(dict([
+        case(0, advised=7, default=6, head_only=9), case(1, advised=8, default=8, head_only=8),
+    ]))  # fmt: skip
+    (row,) = found["rows"]
+    assert (row["name"], row["seeds"], row["best"]) == ("photos 60 net", 2, "head only")
+    assert row["plans"] == ["plan 0", "plan 1"]
+    assert row["accuracy"] == pytest.approx({"advised": 0.75, "default": 0.7, "head only": 0.85})
+    assert row["regret"] == pytest.approx(0.1) == found["mean_regret"]
+    assert row["regret_interval"]["value"] == pytest.approx(0.1)
+    assert row["regret_interval"]["low"] <= 0.1 <= row["regret_interval"]["high"]
+    assert row["default_regret"] == pytest.approx(0.15)
+    assert row["against_default"]["value"] == pytest.approx(0.05)
+    assert found["coverage"] == 0.5 and found["time_ratio"] == [1.0, 2.0]
+    assert not found["kendall"] and not found["surely_worse_than_default"]
+    said = "\n".join(advice_regret.show(found))
+    assert "regret +10.0 points" in said and "against head only" in said
+    assert "mean regret 10.00 points" in said
+
+
+def test_cells_of_the_grid_have_as_many_epochs():
+    cells = advice_regret.grid(("low", "mid", "high"), "flip", 90)
+    assert list(cells) == ["default", "head only", "last stage", "two stages", "all", "scratch"]
+    assert {phase.augment for plan in cells.values() for phase in plan} == {"flip"}
+    assert [plan[-1].unfreeze for plan in cells.values()] == ["high", None, "high", "mid", "all",
+                                                              "all"]  # fmt: skip
+    for name, plan in cells.items():
+        assert name == "default" or sum(phase.epochs for phase in plan) == 90
 
 
 def test_torch_nets_have_the_parameters_of_the_keras_ones():

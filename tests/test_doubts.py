@@ -53,7 +53,7 @@ def test_clean_labels_raise_fewer_alarms_than_stated():
     # However hard the classes are to tell apart: 98 %, 86 % and 60 % right. Measured over seeds
     # 0-7: 0.2 %, 1.0 % and 0.6 % of the images, outliers included; 1 % is stated.
     listed = {
-        apart: np.mean([len(doubts.find(generated(s, apart=apart)[0]).doubts) for s in range(4)])
+        apart: np.mean([len(doubts.find(generated(s, apart=apart)[0]).doubts) for s in range(3)])
         for apart in (4.0, 2.5, 1.5)
     }
     assert np.mean(list(listed.values())) / 600 <= confident.RATE
@@ -75,7 +75,7 @@ def test_a_temperature_is_told_from_wrong_labels():
     labels[:300] = rng.integers(0, 4, 300)  # a tenth drawn at random, three quarters of it wrong
     found = confident.clean(sharp, labels)
     assert found.temperature == pytest.approx(2, rel=0.2)
-    assert 0.06 < found.least_noise <= found.noise < 0.14
+    assert 0.06 < found.least_noise < found.noise < 0.14
     assert found.wrong == pytest.approx(0.75 * found.noise)
 
 
@@ -183,27 +183,6 @@ def _mark(path, *marks, **edits):
         writer = csv.DictWriter(file, doubts.COLUMNS)
         writer.writeheader()
         writer.writerows(rows)
-
-
-@pytest.mark.parametrize("given_as", ["data", "folder"])
-def test_accepted_rows_become_a_new_list_of_labels(marked, given_as):
-    data, path = marked
-    before = {p: p.read_bytes() for p in data.table.root.rglob("*.png")}
-    _mark(path, "yes", "X", "no")
-    out = path.parent / "labels.csv"
-    source = data if given_as == "data" else data.table.root
-    assert doubts.accepted(path, source, out) == 2
-    again = load_images(out)
-    now = {again.table.path(i).resolve(): again.class_names[label]
-           for i, label in enumerate(again.table.labels)}  # fmt: skip
-    root = data.table.root.resolve()
-    assert len(now) == 35 and root / "green/0_1.png" not in now
-    assert now[root / "blue/0_0.png"] == "red" and now[root / "red/0_2.png"] == "red"
-    assert {p: p.read_bytes() for p in data.table.root.rglob("*.png")} == before
-    if given_as == "data":  # what was a test image stays one
-        names = [p.resolve() for p in map(data.table.path, np.flatnonzero(data.splits == "test"))]
-        tested = {again.table.path(i).resolve() for i in np.flatnonzero(again.splits == "test")}
-        assert tested == set(names) & now.keys()
 
 
 def test_what_the_user_wrote_is_never_overwritten(marked):

@@ -1,5 +1,6 @@
 """Neighbours are exact, the image itself comes first, and the map is the same every time."""
 
+import io
 import json
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.conftest import tiny_backbone
-from tlkit import data_map, label_plots, neighbours
+from tlkit import data_map, neighbours
 from tlkit.errors import TlkitError
 from tlkit.model import Classifier
 from tlkit.store import Store
@@ -26,12 +27,60 @@ def test_the_search_is_exact_in_any_block(seed, count, top):
     exact = (asked / np.linalg.norm(asked, axis=1)[:, None]) @ (
         known / np.linalg.norm(known, axis=1)[:, None]
     ).T
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(neighbours, "_BLOCK", 7)
-        rows, values = neighbours.nearest(known, asked, top)
+    rows, values = neighbours.nearest(known, asked, top, block=7)
     assert rows.shape == (3, min(top, count))
     np.testing.assert_allclose(values, -np.sort(-exact, axis=1)[:, :top], atol=1e-5)
     np.testing.assert_allclose(np.take_along_axis(exact, rows, 1), values, atol=1e-5)
+
+
+def test_neighbours_of_known_points():
+    known = np.array([[1, 0], [0, 5], [3, 3], [-2, 0], [0, 1]], float)
+    for block in (2, 8192):
+        rows, values = neighbours.nearest(known, np.array([[0, 2], [9, 0]]), 4, block)
+        # Cosines, so length does not count; the earlier of two equal ones is first.
+        np.testing.assert_array_equal(rows, [[1, 4, 2, 0], [0, 2, 1, 4]])
+        np.testing.assert_allclose(values, [[1, 1, 0.5**0.5, 0], [1, 0.5**0.5, 0, 0]], atol=1e-6)
+    rows, _ = neighbours.nearest(known, np.array([[0.0, 0.0]]), 2)
+    assert rows.tolist() == [[0, 1]]
+    with pytest.raises(TlkitError, match="one neighbour or more, not 0"):
+        neighbours.nearest(known, known, 0)
+
+
+def test_neighbours_are_sought_in_all_splits_and_have_their_own_labels(unsorted_data):
+    model = Classifier(tiny_backbone(), unsorted_data.class_names)
+    images = neighbours.everything(unsorted_data)
+    assert images.hashes == unsorted_data.hashes and len(images) == 120
+    test = int(np.flatnonzero(unsorted_data.splits == "test")[0])
+    given = np.asarray(unsorted_data.table.read(test))
+    buffer = io.BytesIO()
+    Image.fromarray(given).save(buffer, "png")
+    store = Store()
+    ((first, *rest),) = neighbours.similar(model, unsorted_data, buffer.getvalue(), store=store)
+    assert len(rest) == 4
+    label = unsorted_data.class_names[unsorted_data.table.labels[test]]
+    assert (first.row, first.label) == (test, label) and first.file == f"row {test}"
+    (found,) = neighbours.similar(model, unsorted_data.train, buffer.getvalue(), 3, store)
+    assert len(found) == 3 and all(one.row < len(unsorted_data.train) for one in found)
+    for one in found:
+        assert one.label == unsorted_data.class_names[unsorted_data.train.labels[one.row]]
+
+
+def test_images_are_gathered_from_a_list_whatever_its_split(tmp_path):
+    draw = np.random.default_rng(0)
+    lines = ["path,label,split"]
+    for i in range(6):
+        Image.fromarray(draw.integers(0, 256, (9, 9, 3), np.uint8)).save(tmp_path / f"{i}.png")
+        lines.append(f"{i}.png,{'zebra' if i % 2 else 'ant'},{('train', 'val', 'test')[i % 3]}")
+    (tmp_path / "list.csv").write_text("\n".join(lines))
+    images = neighbours.gather(tmp_path / "list.csv")
+    named = [images.class_names[i] for i in images.labels]
+    assert named == ["ant", "zebra"] * 3 and images.table.split is None
+    assert len(set(images.hashes)) == 6
+    (tmp_path / "5.png").write_bytes(b"no picture")
+    with pytest.raises(TlkitError):
+        neighbours.gather(tmp_path / "list.csv", max_bad=0.1)
+    kept = neighbours.gather(tmp_path / "list.csv", max_bad=0.2)
+    assert len(kept) == len(kept.hashes) == 5 and kept.hashes == images.hashes[:5]
 
 
 def test_an_image_finds_itself_first(data):
@@ -78,15 +127,19 @@ def test_the_map_keeps_groups_together_and_repeats():
     np.fill_diagonal(distance, np.inf)
     assert (labels[distance.argmin(1)] == labels).mean() > 0.95
     assert one.note == "" and len(one.rows) == 90
-    figure = label_plots.data_map(one.points, labels, ("a", "b$", "c"), labels == 1)
-    assert len(figure.axes[0].collections) == 4
 
 
 def test_a_large_map_says_what_it_shows(monkeypatch):
     monkeypatch.setattr(data_map, "MOST", 40)
     features = np.random.default_rng(0).normal(size=(100, 8))
-    found = data_map.data_map(features, keep=np.array([3, 97]))
-    assert len(found.rows) == 40 and {3, 97} <= set(found.rows.tolist())
+    found = data_map.data_map(features, keep=np.array([97, 3, 97]))
+    assert len(set(found.rows)) == len(found.points) == 40 and {3, 97} <= set(found.rows.tolist())
+    assert (np.diff(found.rows) > 0).all()
     assert found.note == "40 of 100 images, drawn at random beside 2 marked ones"
+    plain = data_map.data_map(features, seed=1)
+    assert plain.note == "40 of 100 images, drawn at random"
+    assert (plain.rows != data_map.data_map(features, seed=2).rows).any()
+    full = data_map.data_map(features, keep=np.arange(60, 0, -1))
+    assert full.rows.tolist() == list(range(1, 41))
     with pytest.raises(TlkitError, match="at least 5"):
         data_map.data_map(features[:4])

@@ -79,6 +79,10 @@ def test_rotation_keeps_distances(shape):
     np.testing.assert_allclose(rows @ rows.T, unit @ unit.T, atol=1e-4)
     across = rows.T @ rows
     assert np.abs(across - np.diag(np.diag(across))).max() < 1e-3
+    full, few = logistic.rotate(x), logistic.rotate(x, axes=3)
+    np.testing.assert_allclose(few.variances, full.variances[:3])
+    np.testing.assert_allclose(full.variances, (rows**2).mean(0), rtol=1e-3)
+    assert few.rows.shape == (len(x), 3) and (np.diff(full.variances) <= 0).all()
 
 
 def test_start_does_not_change_the_answer():
@@ -140,6 +144,61 @@ def test_nearest_equals_a_loop():
         best = max(answers, key=lambda k: ((answers[k] == labels)[folds != fold].mean(), -k))
         expected[folds == fold] = answers[best][folds == fold]
     np.testing.assert_array_equal(probes.nearest(features, labels, folds), expected)
+
+
+def test_a_probe_gives_each_number_its_own_name():
+    """Two classes on alternate sectors of a circle: neighbours see them, no line does."""
+    draw = np.random.default_rng(0)
+    angle = draw.uniform(0, 2 * np.pi, 400)
+    labels = (angle // (np.pi / 4)).astype(int) % 2
+    features = np.stack([np.cos(angle), np.sin(angle)], 1)
+    folds = grouped_folds(labels)
+    found = probes.probe(features, labels, folds)
+    assert found.linear.value < 0.65 and found.knn.value > 0.9
+    assert found.linear.low < found.linear.value < found.linear.high
+    assert found.logme == pytest.approx(probes.logme(features, labels))
+    np.testing.assert_array_equal(found.correct, found.probabilities.argmax(1) == labels)
+    assert found.linear.value == found.correct.mean()
+    near = probes.nearest(features, labels, folds) == labels
+    assert found.knn.value == near.mean() and (found.correct != near).any()
+    assert found.linear == probes.accuracy(found.correct)
+
+
+def test_the_penalty_is_chosen_by_the_other_folds():
+    """Against scikit-learn: each fold is judged with what was best outside it."""
+    from sklearn.linear_model import LogisticRegression
+
+    features, labels = blobs(n=90, apart=0.5)
+    folds = grouped_folds(labels, count=3)
+    rotated = logistic.rotate(features).rows.astype(np.float64)
+    tried, losses = [], []
+    for penalty in probes.PENALTIES[:4]:
+        chances = np.empty((90, 3))
+        for fold in range(3):
+            part = folds != fold
+            model = LogisticRegression(C=1 / (penalty * part.sum()), tol=1e-8, max_iter=5000)
+            chances[~part] = model.fit(rotated[part], labels[part]).predict_proba(rotated[~part])
+        tried.append(chances)
+        losses.append(-np.log(chances[np.arange(90), labels]))
+        if len(losses) > 1 and losses[-1].mean() > losses[-2].mean():
+            break
+    expected = np.empty((90, 3))
+    for fold in range(3):
+        best = int(np.stack(losses)[:, folds != fold].mean(1).argmin())
+        expected[folds == fold] = tried[best][folds == fold]
+    np.testing.assert_allclose(probes.out_of_fold(features, labels, folds), expected, atol=5e-3)
+
+
+def test_an_interval_by_hand():
+    correct = np.arange(400) < 320
+    found = probes.accuracy(correct, bootstrap=4000)
+    spread = 1.96 * (0.8 * 0.2 / 400) ** 0.5
+    ends = 0.8 - spread, 0.8 + spread
+    assert (found.low, found.high) == pytest.approx(ends, abs=0.003)
+    assert probes.accuracy(correct, seed=1) != probes.accuracy(correct, seed=0)
+    assert str(probes.Accuracy(0.8, 0.7, 0.9)) == "80.0 (70.0 to 90.0)"
+    assert probes.accuracy(np.ones(10)).low == pytest.approx(0.05**0.1)
+    assert probes.accuracy(np.zeros(10)).high == pytest.approx(1 - 0.05**0.1)
 
 
 @given(st.integers(1, 300), st.data())

@@ -70,9 +70,9 @@ def fine_tune(
 
     A short job without limits is not worth timing, and nothing is said.
     """
-    clocks = [Deadline(60 * limits.minutes)] if limits.minutes else []
+    clocks = [] if limits.minutes is None else [Deadline(60 * limits.minutes)]
     store, cost = store or Store.default(), None
-    if any(limits) or planner.worth(data, plan):
+    if limits != Limits() or planner.worth(data, plan):
         plan, cost, lines = fit(model, data, plan, limits, store=store, seed=seed)
         for line in lines:
             say(line)
@@ -95,7 +95,7 @@ def fit(
     lines = [str(cost)]
     plan, cost, changes = fit_budget(plan, cost, limits.minutes)
     lines += changes
-    if limits.memory:
+    if limits.memory is not None:
         lines += fit_memory(cost, store, limits.memory * 1e9)
     return Fitted(plan, cost, tuple(lines))
 

@@ -104,10 +104,10 @@ def candidate(
     found = stage_features(model, looked.images, store)
     labels, stages = looked.images.labels, {}
     for name, rows in found.stages.items():
-        stages[name] = _probed(rows, labels, looked.folds)
+        stages[name] = probed(rows, labels, looked.folds)
     far = domain.measure(stages, found.norms)
     if every:
-        stages[ALL] = _probed(found.all_stages(), labels, looked.folds)
+        stages[ALL] = probed(found.all_stages(), labels, looked.folds)
     price = costs.cost(model.backbone, found.rate, os.cpu_count() or 1)
     backbone = model.backbone
     made = Candidate(backbone.name, backbone.weights, model.rule.size, stages, far, price)
@@ -126,7 +126,7 @@ def ranked(measured: Sequence[Candidate]) -> tuple[Candidate, ...]:
     return (first, *(compared(one) for one in order[1:]))
 
 
-def _probed(rows: np.ndarray, labels: np.ndarray, folds: np.ndarray) -> probes.Probe:
+def probed(rows: np.ndarray, labels: np.ndarray, folds: np.ndarray) -> probes.Probe:
     """Returns the probe of `rows`, kept on disk by what went into it: a second look is quick."""
     given = (np.ascontiguousarray(x) for x in (rows, labels, folds))
     key = files.combined_hash(1, *(files.content_hash(x.data) for x in given), rows.shape)

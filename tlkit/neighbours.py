@@ -16,7 +16,7 @@ from tlkit.model import POOLED, Classifier
 from tlkit.store import Store
 from tlkit.table import Table
 
-_BLOCK = 8192  # rows compared at once
+BLOCK = 8192  # rows compared at once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,10 +60,12 @@ def similar(
     ]
 
 
-def nearest(known: np.ndarray, asked: np.ndarray, top: int) -> tuple[np.ndarray, np.ndarray]:
+def nearest(
+    known: np.ndarray, asked: np.ndarray, top: int, block: int = BLOCK
+) -> tuple[np.ndarray, np.ndarray]:
     """Returns rows of `known` [n, d] nearest to each of `asked` [m, d], and their cosines.
 
-    The search is exact. Ties go to the earlier row.
+    The search is exact, whatever number of rows a `block` has. Ties go to the earlier row.
 
     Returns: int64 and float32 [m, min(top, n)], the largest cosine first.
     """
@@ -72,10 +74,10 @@ def nearest(known: np.ndarray, asked: np.ndarray, top: int) -> tuple[np.ndarray,
     asked = _unit(asked)
     rows = np.zeros((len(asked), 0), np.int64)
     values = np.zeros((len(asked), 0), np.float32)
-    for start in range(0, len(known), _BLOCK):
-        block = asked @ _unit(known[start : start + _BLOCK]).T
-        numbers = np.broadcast_to(np.arange(start, start + block.shape[1]), block.shape)
-        wider = np.hstack([values, block])
+    for start in range(0, len(known), block):
+        alike = asked @ _unit(known[start : start + block]).T
+        numbers = np.broadcast_to(np.arange(start, start + alike.shape[1]), alike.shape)
+        wider = np.hstack([values, alike])
         best = np.argsort(-wider, axis=1, kind="stable")[:, :top]
         rows = np.take_along_axis(np.hstack([rows, numbers]), best, 1)
         values = np.take_along_axis(wider, best, 1)

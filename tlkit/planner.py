@@ -8,7 +8,7 @@ import contextlib
 import dataclasses
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +121,7 @@ def estimate(
     *,
     store: Store | None = None,
     seed: int = 0,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Estimate:
     """Returns the cost of `plan` by timing a few steps; weights and flags end as they were.
 
@@ -131,13 +132,14 @@ def estimate(
         model: As it will be trained.
         plan: The phases, all of them.
         seed: Of the run, which its views depend on.
+        clock: Seconds by which the steps are timed.
 
     Raises:
         AuditError: The model could not be put back.
     """
     compiled = ("compilation", "optimizer")  # each phase compiles anew
     with progress.hushed(), untouched(model, "The estimate", but=compiled):
-        return _Timer(model, data, tuple(plan), (store or Store.default(), seed)).estimate()
+        return _Timer(model, data, tuple(plan), (store or Store.default(), seed, clock)).estimate()
 
 
 class _Timer:
@@ -145,7 +147,7 @@ class _Timer:
 
     def __init__(self, model: Classifier, data: Data, plan: tuple[Phase, ...], where):
         self.model, self.data, self.plan = model, data, plan
-        self.store, self.seed = where
+        self.store, self.seed, self.clock = where
         self.frozen = features.Frozen(model, self.store)
         self.rng = np.random.default_rng(0)
         self.decoded = False
@@ -215,7 +217,7 @@ class _Timer:
         rows = self.rng.integers(0, 256, (BATCH, *self.model.boundary_shape(PIXELS)))
         names = np.resize(np.array(self.data.train.hashes), BATCH)
         pixels_ = rows.astype(np.uint8)
-        return _least(lambda: augment.look(pixels_, names, policy, self.seed, 0)) / BATCH
+        return self._least(lambda: augment.look(pixels_, names, policy, self.seed, 0)) / BATCH
 
     def _absent(self, images, boundary, view) -> int:
         kind = self.frozen.kind(images, boundary, view)
@@ -230,9 +232,9 @@ class _Timer:
         chosen = absent[np.linspace(0, len(absent) - 1, min(SAMPLE, len(absent))).astype(int)]
         paths = [images.files[i] for i in chosen]
         list(pixels.load_paths(paths[:1], self.model.rule))
-        began = time.perf_counter()
+        began = self.clock()
         list(pixels.load_paths(paths, self.model.rule))
-        return (time.perf_counter() - began) / len(paths) * len(absent) / len(images)
+        return (self.clock() - began) / len(paths) * len(absent) / len(images)
 
     def _forward_seconds(self, boundary) -> tuple[float, float]:
         """Returns seconds for a row at `boundary`, and for compiling what makes it."""
@@ -240,11 +242,11 @@ class _Timer:
             return 0.0, 0.0
         shape = (BATCH, *self.model.boundary_shape(PIXELS))
         x = self.rng.uniform(0, 255, shape).astype(np.float32)
-        began = time.perf_counter()
+        began = self.clock()
         call = self.frozen.engine((boundary,), x).call
         call(x)
-        compiling = time.perf_counter() - began
-        return _least(lambda: call(x)) / BATCH, compiling
+        compiling = self.clock() - began
+        return self._least(lambda: call(x)) / BATCH, compiling
 
     def _step_seconds(self, phase: Phase, boundary) -> tuple[float, float, int]:
         """Returns seconds for a training row and for tracing, and the bytes of what is open."""
@@ -252,7 +254,7 @@ class _Timer:
         size = min(phase.batch_size, len(self.data.train))
         x = self.rng.normal(size=(size, *model.boundary_shape(boundary))).astype(np.float32)
         with _put_back(model):
-            began = time.perf_counter()
+            began = self.clock()
             trainee = training.Trainee(model, phase)
             trainee.together = training.TOGETHER
             steps = training.TOGETHER if trainee.joined else phase.accumulate
@@ -260,19 +262,18 @@ class _Timer:
             rows = Rows(lambda part, view: x[part % size], labels)
             trainee.logits(Rows(rows.batch, labels[:size]))
             list(trainee.epoch(rows, (0, 0), 0))
-            tracing = time.perf_counter() - began
-            seconds = _least(lambda: list(trainee.epoch(rows, (0, 0), 0))) / len(rows)
+            tracing = self.clock() - began
+            seconds = self._least(lambda: list(trainee.epoch(rows, (0, 0), 0))) / len(rows)
         return seconds, tracing, _bytes(trainee.variables)
 
-
-def _least(job) -> float:
-    job()
-    seconds = []
-    for _ in range(PASSES):
-        began = time.perf_counter()
+    def _least(self, job) -> float:
         job()
-        seconds.append(time.perf_counter() - began)
-    return min(seconds)
+        seconds = []
+        for _ in range(PASSES):
+            began = self.clock()
+            job()
+            seconds.append(self.clock() - began)
+        return min(seconds)
 
 
 @contextlib.contextmanager

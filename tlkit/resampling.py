@@ -8,7 +8,7 @@ import numpy as np
 from tlkit.errors import TlkitError
 
 TAIL = 0.025  # each side of a 95 % interval
-_BLOCK = 4_000_000  # numbers held at once: 32 MB
+BLOCK = 4_000_000  # numbers held at once: 32 MB
 
 
 def paired_difference(
@@ -43,10 +43,13 @@ def paired_difference(
     return result | {"verdict": _verdict(result)}
 
 
-def resamples(n: int, bootstrap: int, seed: int) -> Iterator[np.ndarray]:
-    """Yields how often each image is drawn, [some, n], in blocks of bounded memory."""
+def resamples(n: int, bootstrap: int, seed: int, block: int = BLOCK) -> Iterator[np.ndarray]:
+    """Yields how often each image is drawn, [some, n], in blocks of at most `block` numbers.
+
+    The size of a block changes no draw.
+    """
     rng = np.random.default_rng(seed)
-    size = max(1, _BLOCK // n)
+    size = max(1, block // n)
     for start in range(0, bootstrap, size):
         rows = min(size, bootstrap - start)
         drawn = rng.integers(0, n, (rows, n)) + np.arange(rows)[:, None] * n
