@@ -18,6 +18,7 @@ from tlkit.cli import main
 from tlkit.data import load_images
 from tlkit.model import Classifier
 from tlkit.phases import Phase
+from tlkit.pixels import PixelRule
 from tlkit.preprocess import Preprocess
 from tlkit.run import Run
 
@@ -174,6 +175,28 @@ def test_the_test_images_are_judged_once_and_told_everywhere(run_folder):
     said = (run_folder.parent / "said").read_text()
     assert f"{len(paths)} images, 3 classes" in said and f"{100 * share:.1f} %" in said
     assert tlkit("evaluate", run_folder).stdout.strip() in said
+
+
+def test_a_run_has_the_model_that_was_asked_for(run_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    gray = PixelRule(28, channels=1)
+    net = Classifier("lenet-caffe", UNSORTED, weights=None, size=gray, seed=5).backbone.net
+    net.save_weights("some.weights.h5")
+    words = (
+        "--backbone lenet-caffe --size 28 --weights some.weights.h5 --channels 1 --resize pad "
+        "--head concat_pool --replace-from ip1 --unfreeze conv2 --head-epochs 1 --epochs 1 "
+        "--rate 1e-5 --views 1 --batch-size 64 --augment none --seed 3"
+    )
+    result = tlkit("finetune", run_folder.parent / "photos", *words.split())
+    assert result.exit_code == 0, result.output
+    run = Run.open("runs/photos-lenet-caffe")  # what help says of --out
+    assert run.model.rule == PixelRule(28, "pad", 1) and run.model.head.kind == "concat_pool"
+    assert [phase.unfreeze for phase in run.phases] == [None, "conv2"] and run.seed == 3
+    pairs = zip(run.model.backbone.net.weights, net.weights, strict=True)
+    kernels = [(one.numpy(), other.numpy()) for one, other in pairs if len(one.shape) > 1]
+    far = [np.abs(one - other).max() for one, other in kernels]
+    frozen, open_, fresh = far  # conv1, conv2, ip1
+    assert frozen == 0 < open_ < 1e-3 < fresh
 
 
 def test_report_writes_the_page_and_says_where(run_folder):
