@@ -71,6 +71,7 @@ def stand_in(
         asked.append(given)
         return answer(given) if answer else None
 
+    noted.__signature__ = inspect.signature(real)  # another stand-in may come on top
     monkeypatch.setattr(owner, name, noted)
     return asked
 

@@ -8,7 +8,16 @@ from types import SimpleNamespace
 import pytest
 
 from tests.command_line import ADVISED, asked, prepared, stand_in, tlkit
-from tlkit import doubts, finetune, range_test, recipe_files, searching, serving
+from tlkit import (
+    contact_sheet,
+    doubts,
+    finetune,
+    neighbours,
+    range_test,
+    recipe_files,
+    searching,
+    serving,
+)
 from tlkit.commands.search import Table
 from tlkit.phases import Phase
 from tlkit.searching import SearchResult
@@ -160,8 +169,11 @@ def test_the_test_images_are_judged_where_there_are_any(notes, count):
 
 
 def test_an_estimate_is_printed_and_nothing_is_trained(notes):
-    result = tlkit("finetune", "photos", "--estimate")
+    limits = ("--max-minutes", "3", "--max-memory", "2")
+    result = tlkit("finetune", "photos", "--estimate", *limits, "--engine", "auto", "--seed", "7")
     assert result.stdout == "cheap\n" and notes["only estimated"]
+    assert (notes["job.minutes"], notes["job.memory"]) == (3.0, 2.0)  # what would be trained
+    assert (notes["job.engine"], notes["job.seed"]) == ("auto", 7)
 
 
 def test_accepted_labels_are_written_and_nothing_is_judged(notes, monkeypatch):
@@ -191,6 +203,7 @@ def test_advice_in_json_keeps_the_next_step_off_standard_output(notes):
     assert "Next: tlkit finetune --plan advice/page" in result.stderr
     result = tlkit("advise", "photos", "--out", "advice")
     assert "Next: tlkit finetune --plan advice/page" in result.stdout
+    assert "Page: advice/advice.html\n" in result.stdout
 
 
 def test_a_weights_file_is_found_from_anywhere(notes):
@@ -223,6 +236,44 @@ def test_a_climb_without_a_suggestion_suggests_no_command(notes, monkeypatch):
     flat = SimpleNamespace(plot=notes.written, suggestion=None)
     stand_in(monkeypatch, range_test, "lr_find", lambda _: flat)
     assert "Next" not in tlkit("lr-find", "photos").output
+
+
+def test_what_was_written_is_named(notes):
+    said = tlkit("labels", "photos", "--out", "there").stdout
+    assert said == "what was found\nPage: there/page\nList: there/worklist.csv\n"
+    assert "Curve: curve.png/page\n" in tlkit("lr-find", "photos", "--out", "curve.png").stdout
+    said = tlkit("augment", "photos", "--strength", "0.5", "--views", "2", "--images", "2").stdout
+    assert said == "2 images in 2 views of photos at strength 0.5: augment-photos.png\n"
+
+
+@pytest.mark.parametrize(
+    "words", ["--views 0", "--views 33", "--images 0", "--images 65", "--size 15", "--size 1025"]
+)
+def test_a_sheet_has_limits(notes, words):
+    result = tlkit("augment", "photos", *words.split())
+    assert result.exit_code == 2 and "is not in the range" in result.stderr
+
+
+def test_the_sheet_of_similar_images_begins_with_the_query(notes, monkeypatch):
+    near = [neighbours.Neighbour("photos/c.png", "red", 0.75, 2)]
+    near.append(neighbours.Neighbour("photos/a.png", "blue", 0.5, 0))
+    stand_in(monkeypatch, neighbours, "similar", lambda _: [near])
+    stand_in(monkeypatch, contact_sheet, "picture", lambda given: given["held"])
+    stand_in(monkeypatch, contact_sheet, "rows_of", lambda given: given["rows"])
+    sheets = stand_in(monkeypatch, contact_sheet, "write")
+    result = tlkit("similar", "a.jpg", "photos", "--out", "sheet.png")
+    assert result.stdout == (
+        "0.7500  red  photos/c.png\n0.5000  blue  photos/a.png\nSheet: sheet.png\n"
+    )
+    (sheet,) = sheets
+    (tiles,) = sheet["lines"]
+    assert tiles == [
+        (Path("a.jpg").read_bytes(), "query\na.jpg"), (2, "red 0.750\nc.png"),
+        (0, "blue 0.500\na.png"),
+    ]  # fmt: skip
+    (told,) = [json.loads(tlkit("similar", "a.jpg", "photos", "--json").stdout)]
+    assert [row["file"] for row in told] == ["photos/c.png", "photos/a.png"]
+    assert told[0] == {"file": "photos/c.png", "label": "red", "similarity": 0.75, "row": 2}
 
 
 def test_a_search_without_a_clock_has_none(notes):

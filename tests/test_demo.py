@@ -12,6 +12,7 @@ from sklearn.datasets import load_digits
 from tests.command_line import tlkit
 from tlkit import demo
 from tlkit.model import Classifier
+from tlkit.pixels import PixelRule
 from tlkit.run import Run
 
 DIGITS = {"zero": 0, "one": 1, "two": 2, "three": 3, "four": 4,
@@ -113,6 +114,22 @@ def test_both_ways_take_as_many_epochs():
         assert head.unfreeze is None and rest.unfreeze == "all" and head.epochs >= 1
     whole = demo.scratch_phase(30)
     assert (whole.unfreeze, whole.batch_norm, whole.decay, whole.views) == ("all", "train", 1.0, 30)
+
+
+def test_the_demo_itself_teaches_a_deep_net(tmp_path, monkeypatch):
+    asked = {}
+
+    def noted(model, data, phases, out):
+        asked.update(model=model, data=data, phases=phases, out=out)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Classifier, "fine_tune", noted)
+    with pytest.raises(KeyboardInterrupt):
+        demo.run_demo(tmp_path / "demo")
+    assert asked["model"].backbone.name == "resnet-20" and len(asked["data"].table) == 600
+    assert asked["model"].rule == PixelRule(32, "squash")
+    assert asked["phases"] == [demo.scratch_phase(10)]
+    assert asked["out"] == tmp_path / "demo" / "teacher"
 
 
 def test_an_earlier_demo_is_kept(tmp_path, monkeypatch):

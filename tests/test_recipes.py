@@ -103,6 +103,16 @@ def test_docstring_has_command_and_result(name):
         assert f'"{option}"' in declared, f"{option} is no option"
 
 
+@pytest.mark.parametrize("name", [*RESULTS, SHARED])
+def test_every_option_of_a_recipe_is_explained(name):
+    calls = [node for node in ast.walk(ast.parse(_source(name))) if isinstance(node, ast.Call)]
+    options = [call for call in calls if ast.unparse(call.func).endswith(".add_argument")]
+    assert options
+    for call in options:
+        words = [keyword.value for keyword in call.keywords if keyword.arg == "help"]
+        assert words and ast.unparse(words[0]).strip("'"), ast.unparse(call.args[0])
+
+
 @pytest.fixture(scope="module")
 def comparison():
     spec = importlib.util.spec_from_file_location(SHARED, ROOT / "recipes" / f"{SHARED}.py")
