@@ -53,6 +53,43 @@ def test_digits_are_written_under_their_names_and_apart(tmp_path):
         assert np.abs(small - collection.images[int(stem)] * 255 / 16).mean() < 20
 
 
+def test_both_ways_take_as_many_epochs():
+    for epochs in (2, 4, 30):
+        head, rest = demo.transfer_phases(epochs)
+        assert head.epochs + rest.epochs == epochs == demo.scratch_phase(epochs).epochs
+        assert head.unfreeze is None and rest.unfreeze == "all" and head.epochs >= 1
+        assert (head.rate, rest.rate) == (1e-2, 1e-3) and head.patience == rest.patience == 99
+        assert (rest.decay, rest.batch_norm, head.batch_norm) == (1.0, "train", "frozen")
+    whole = demo.scratch_phase(30)
+    assert (whole.unfreeze, whole.batch_norm, whole.decay, whole.views) == ("all", "train", 1.0, 30)
+
+
+def test_the_demo_itself_teaches_a_deep_net(tmp_path, monkeypatch):
+    asked = {}
+
+    def noted(model, data, phases, out):
+        asked.update(model=model, data=data, phases=phases, out=out)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Classifier, "fine_tune", noted)
+    with pytest.raises(KeyboardInterrupt):
+        demo.run_demo(tmp_path / "demo")
+    assert asked["model"].backbone.name == "resnet-20" and len(asked["data"].table) == 600
+    assert asked["model"].rule == PixelRule(32, "squash")
+    assert asked["phases"] == [demo.scratch_phase(10)]
+    assert asked["out"] == tmp_path / "demo" / "teacher"
+
+
+def test_an_earlier_demo_is_kept(tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr(demo, "write_digits", lambda folder, *_: written.append(folder) or 1 / 0)
+    for number in range(3):
+        with pytest.raises(ZeroDivisionError):
+            demo.run_demo(tmp_path / "demo")
+        written[-1].mkdir(parents=True)
+        assert written[-1].relative_to(tmp_path).parts[0] == ("demo", "demo-2", "demo-3")[number]
+
+
 def test_the_demo_transfers_from_other_digits(said):
     folder, _ = said
     assert {name for _, name in pictures(folder / "digits_0-4")} == set(list(DIGITS)[:5])
@@ -105,38 +142,3 @@ def test_the_prediction_is_of_a_test_picture_by_the_exported_model(said):
     (chances,) = model.predict([picture])
     assert found[2] == model.class_names[chances.argmax()]
     assert float(found[3]) == pytest.approx(chances.max(), abs=0.006)
-
-
-def test_both_ways_take_as_many_epochs():
-    for epochs in (2, 4, 30):
-        head, rest = demo.transfer_phases(epochs)
-        assert head.epochs + rest.epochs == epochs == demo.scratch_phase(epochs).epochs
-        assert head.unfreeze is None and rest.unfreeze == "all" and head.epochs >= 1
-    whole = demo.scratch_phase(30)
-    assert (whole.unfreeze, whole.batch_norm, whole.decay, whole.views) == ("all", "train", 1.0, 30)
-
-
-def test_the_demo_itself_teaches_a_deep_net(tmp_path, monkeypatch):
-    asked = {}
-
-    def noted(model, data, phases, out):
-        asked.update(model=model, data=data, phases=phases, out=out)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Classifier, "fine_tune", noted)
-    with pytest.raises(KeyboardInterrupt):
-        demo.run_demo(tmp_path / "demo")
-    assert asked["model"].backbone.name == "resnet-20" and len(asked["data"].table) == 600
-    assert asked["model"].rule == PixelRule(32, "squash")
-    assert asked["phases"] == [demo.scratch_phase(10)]
-    assert asked["out"] == tmp_path / "demo" / "teacher"
-
-
-def test_an_earlier_demo_is_kept(tmp_path, monkeypatch):
-    written = []
-    monkeypatch.setattr(demo, "write_digits", lambda folder, *_: written.append(folder) or 1 / 0)
-    for number in range(3):
-        with pytest.raises(ZeroDivisionError):
-            demo.run_demo(tmp_path / "demo")
-        written[-1].mkdir(parents=True)
-        assert written[-1].relative_to(tmp_path).parts[0] == ("demo", "demo-2", "demo-3")[number]

@@ -143,6 +143,95 @@ def test_every_block_is_dealt_with():
     assert len(SHOWN) > 18 and {page for page, _ in SHOWN} > {"docs/search.md", "docs/schedules.md"}
 
 
+# Text
+
+
+def test_make_has_the_targets_that_are_shown():
+    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    text = "".join(block.text for block in ALL if block.kind == "make")
+    shown = re.findall(r"^make ([\w-]+)", text, re.MULTILINE)
+    hidden = {"clean"}
+    assert set(shown) == set(targets) - hidden
+
+
+def test_the_output_that_is_shown_has_the_lines_of_today():
+    (block,) = [block for block in ALL if block.kind == "output"]
+    chances = np.random.default_rng(0).dirichlet(np.ones(5), 500)
+    values = metrics.evaluate(chances, np.arange(500) % 5, list("abcde"), bootstrap=50)
+    label = re.compile(r"^  (\D+?)  +\d")
+    today, shown = (
+        [found[1] for line in text.splitlines() if (found := label.match(line))]
+        for text in (metrics.summary(values), block.text)
+    )
+    assert shown == today
+    assert "In brackets: 95 % bootstrap interval, 1,000 resamples." in block.text
+
+
+ELSEWHERE = {  # code of others, or names of ours without their arguments
+    "base(x, training=False)", "model.export()", "(x, y)", "(pixels, hashes, labels)",
+}  # fmt: skip
+NAMES = {
+    "Phase": Phase, "Classifier": Classifier, "model": Classifier, "tlkit": tlkit,
+    "augment": augment, "hyperrule": schedules.hyperrule,
+}  # fmt: skip
+BEHIND = {  # functions that hand their keywords on
+    Classifier.search: hunt.Options, searching.search: hunt.Options,
+    Classifier.update_classes: classes.update_classes,
+}  # fmt: skip
+RUN_AS_SHOWN = (
+    'augment.policy("photos", 0.5)',
+    'Phase("head", schedule="step", schedule_options={"every": 5})',
+    'Phase("bit", **hyperrule(5000)["phase"])',
+)
+
+
+@pytest.mark.parametrize("code", sorted({code for _, code in INLINE if "(" in code} - ELSEWHERE))
+def test_a_call_in_the_text_is_possible(code):
+    if code in RUN_AS_SHOWN:
+        assert eval(code, dict(NAMES))
+        return
+    call = ast.parse(code.replace("(..., ", "("), mode="eval").body
+    if ast.unparse(call.func) == "dataset.batch(64).map":
+        _map(code)
+        return
+    function = eval(ast.unparse(call.func), dict(NAMES))
+    known = inspect.signature(BEHIND.get(function, function)).parameters
+    given = [keyword.arg for keyword in call.keywords]
+    assert set(given) <= set(known), code
+    assert len(call.args) <= len(inspect.signature(function).parameters)
+
+
+def _map(code):
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 24, 24, 3)).astype(np.uint8)
+    parts = (pixels, np.array(list("abcd")), np.arange(4))
+    names = {"dataset": tf.data.Dataset.from_tensor_slices(parts), "augment": augment}
+    mapped = eval(code, {**names, "policy": augment.policy("flip"), "view": 1})
+    (batch,) = list(mapped)
+    seen = augment.look(pixels, list("abcd"), augment.policy("flip"), 0, 1)
+    np.testing.assert_array_equal(batch[0], np.rint(seen))
+
+
+def test_options_and_commands_in_the_text_exist():
+    known = {name: {one.opts[0] for one in options_of(name)} for name in main.list_commands(None)}
+    every = set().union(*known.values())
+    for page, code in INLINE:
+        options = set(re.findall(r"(?<!\S)--[\w-]+", code))
+        if code.startswith("tlkit "):
+            name = code.split()[1]
+            assert name in known and options <= known[name], (page, code)
+        elif code.startswith("--"):
+            assert options <= every, (page, code)
+        elif code.startswith("python -m "):
+            module = ROOT / Path(*code.split()[2].split("."))
+            source = module.with_suffix(".py").read_text()
+            assert all(f'"{option}"' in source for option in options), (page, code)
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    shown = {
+        extra for _, code in INLINE for extra in re.findall(r"pip install '\.\[(\w+)\]'", code)
+    }
+    assert shown and shown <= set(extras["optional-dependencies"])
+
+
 # Run
 
 
@@ -268,79 +357,11 @@ def test_many_machines_are_told_apart(monkeypatch):
     assert set(scale_out.ENVIRONMENT) <= set(os.environ)
 
 
-# Text
-
-
-def test_make_has_the_targets_that_are_shown():
-    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    text = "".join(block.text for block in ALL if block.kind == "make")
-    shown = re.findall(r"^make ([\w-]+)", text, re.MULTILINE)
-    hidden = {"clean"}
-    assert set(shown) == set(targets) - hidden
-
-
-def test_the_output_that_is_shown_has_the_lines_of_today():
-    (block,) = [block for block in ALL if block.kind == "output"]
-    chances = np.random.default_rng(0).dirichlet(np.ones(5), 500)
-    values = metrics.evaluate(chances, np.arange(500) % 5, list("abcde"), bootstrap=50)
-    label = re.compile(r"^  (\D+?)  +\d")
-    today, shown = (
-        [found[1] for line in text.splitlines() if (found := label.match(line))]
-        for text in (metrics.summary(values), block.text)
-    )
-    assert shown == today
-    assert "In brackets: 95 % bootstrap interval, 1,000 resamples." in block.text
-
-
 def test_the_page_counts_the_backbones(ran):
     (line,) = [line for block in ALL for line in block.text.splitlines()
                if line.startswith("tlkit backbones")]  # fmt: skip
     result, _ = ran[1]["README.md: tlkit backbones"]
     assert int(re.search(r"# (\d+) ", line)[1]) == len(result.stdout.splitlines())
-
-
-ELSEWHERE = {  # code of others, or names of ours without their arguments
-    "base(x, training=False)", "model.export()", "(x, y)", "(pixels, hashes, labels)",
-}  # fmt: skip
-NAMES = {
-    "Phase": Phase, "Classifier": Classifier, "model": Classifier, "tlkit": tlkit,
-    "augment": augment, "hyperrule": schedules.hyperrule,
-}  # fmt: skip
-BEHIND = {  # functions that hand their keywords on
-    Classifier.search: hunt.Options, searching.search: hunt.Options,
-    Classifier.update_classes: classes.update_classes,
-}  # fmt: skip
-RUN_AS_SHOWN = (
-    'augment.policy("photos", 0.5)',
-    'Phase("head", schedule="step", schedule_options={"every": 5})',
-    'Phase("bit", **hyperrule(5000)["phase"])',
-)
-
-
-@pytest.mark.parametrize("code", sorted({code for _, code in INLINE if "(" in code} - ELSEWHERE))
-def test_a_call_in_the_text_is_possible(code):
-    if code in RUN_AS_SHOWN:
-        assert eval(code, dict(NAMES))
-        return
-    call = ast.parse(code.replace("(..., ", "("), mode="eval").body
-    if ast.unparse(call.func) == "dataset.batch(64).map":
-        _map(code)
-        return
-    function = eval(ast.unparse(call.func), dict(NAMES))
-    known = inspect.signature(BEHIND.get(function, function)).parameters
-    given = [keyword.arg for keyword in call.keywords]
-    assert set(given) <= set(known), code
-    assert len(call.args) <= len(inspect.signature(function).parameters)
-
-
-def _map(code):
-    pixels = np.random.default_rng(0).integers(0, 256, (4, 24, 24, 3)).astype(np.uint8)
-    parts = (pixels, np.array(list("abcd")), np.arange(4))
-    names = {"dataset": tf.data.Dataset.from_tensor_slices(parts), "augment": augment}
-    mapped = eval(code, {**names, "policy": augment.policy("flip"), "view": 1})
-    (batch,) = list(mapped)
-    seen = augment.look(pixels, list("abcd"), augment.policy("flip"), 0, 1)
-    np.testing.assert_array_equal(batch[0], np.rint(seen))
 
 
 def test_a_backbone_of_one_s_own_is_taken_over_as_the_text_says(ran):
@@ -350,24 +371,3 @@ def test_a_backbone_of_one_s_own_is_taken_over_as_the_text_says(ran):
     assert model.class_names == new and model.rule == old.rule
     for one, other in zip(model.backbone.net.weights, old.backbone.net.weights, strict=True):
         np.testing.assert_array_equal(one, other)
-
-
-def test_options_and_commands_in_the_text_exist():
-    known = {name: {one.opts[0] for one in options_of(name)} for name in main.list_commands(None)}
-    every = set().union(*known.values())
-    for page, code in INLINE:
-        options = set(re.findall(r"(?<!\S)--[\w-]+", code))
-        if code.startswith("tlkit "):
-            name = code.split()[1]
-            assert name in known and options <= known[name], (page, code)
-        elif code.startswith("--"):
-            assert options <= every, (page, code)
-        elif code.startswith("python -m "):
-            module = ROOT / Path(*code.split()[2].split("."))
-            source = module.with_suffix(".py").read_text()
-            assert all(f'"{option}"' in source for option in options), (page, code)
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    shown = {
-        extra for _, code in INLINE for extra in re.findall(r"pip install '\.\[(\w+)\]'", code)
-    }
-    assert shown and shown <= set(extras["optional-dependencies"])
