@@ -7,10 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from tests.command_line import ADVISED, asked, prepared, stand_in, tlkit
-from tlkit import (
-    finetune,
-    recipe_files,
-)
+from tlkit import finetune, recipe_files
 from tlkit.phases import Phase
 
 HEAD = Phase("head", epochs=40, rate=3e-3, patience=6)

@@ -11,14 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from tests.command_line import asked, prepared, stand_in, tlkit
-from tlkit import (
-    contact_sheet,
-    doubts,
-    neighbours,
-    range_test,
-    searching,
-    serving,
-)
+from tlkit import contact_sheet, doubts, neighbours, range_test, searching, serving
 from tlkit.commands.search import Table
 from tlkit.phases import Phase
 from tlkit.searching import SearchResult

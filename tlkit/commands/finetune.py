@@ -5,14 +5,7 @@ import dataclasses
 
 import click
 
-from tlkit.commands.options import (
-    data_options,
-    load,
-    model_options,
-    model_recipe,
-    quietly,
-    store,
-)
+from tlkit.commands.options import data_options, load, model_options, model_recipe, quietly, store
 from tlkit.errors import TlkitError, unknown
 
 

@@ -6,14 +6,7 @@ from typing import Any
 
 import click
 
-from tlkit.commands.options import (
-    data_options,
-    load,
-    model_options,
-    model_recipe,
-    quietly,
-    store,
-)
+from tlkit.commands.options import data_options, load, model_options, model_recipe, quietly, store
 
 
 @click.command()
