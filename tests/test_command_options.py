@@ -123,7 +123,7 @@ EFFECTS = {
     },
     "advise": {
         **READING,
-        "--backbones": ("resnet50, vgg16,", {"job.backbones": ["resnet50", "vgg16"]}),
+        "--backbones": ("vgg16, resnet50,", {"job.backbones": ["vgg16", "resnet50"]}),
         "--weights": ("vgg16=none", {"job.weights": {"vgg16": None}}),
         "--size": (96, {"job.size": 96}),
         "--minutes": (2.5, {"job.minutes": 2.5}),
