@@ -6,7 +6,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 BIN := .venv/bin
 export TF_CPP_MIN_LOG_LEVEL := 3
 
-.PHONY: demo test check test-large test-weights faults bench clean
+.PHONY: demo test check test-large test-weights explore faults bench clean
 
 demo: .venv/ready
 	$(BIN)/tlkit demo
@@ -24,6 +24,11 @@ test-large: .venv/ready
 
 test-weights: .venv/ready
 	$(BIN)/python -m pytest -q -m weights
+
+# Property tests draw new examples here; in `make test` they draw the same ones every time.
+explore: .venv/ready
+	HYPOTHESIS_PROFILE=explore $(BIN)/python -m pytest -q -n 2 \
+	  -m 'hypothesis and not large and not weights'
 
 faults: .venv/ready
 	$(BIN)/python -m tests.faults $(FAULTS)

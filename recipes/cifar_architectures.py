@@ -64,7 +64,9 @@ def main() -> None:
     parser.add_argument("--learn", type=int, default=125, help="images of each class to learn from")
     parser.add_argument("--test", type=int, default=200, help="images of each class to test on")
     parser.add_argument("--epochs", type=int, help=f"of every net; by default {EPOCHS}")
-    parser.add_argument("--depths", type=int, nargs="+", default=[20, 56])
+    parser.add_argument(
+        "--depths", type=int, nargs="+", default=[20, 56], help="layers of the nets"
+    )
     parser.set_defaults(seeds=2)
     arguments = parser.parse_args()
     if arguments.quick:

@@ -28,7 +28,7 @@ def options(doc: str, name: str, data: str = DIGITS) -> argparse.ArgumentParser:
     """Returns the options that all these recipes have; a recipe adds its own."""
     parser = argparse.ArgumentParser(description=doc.splitlines()[0])
     parser.add_argument("--data", default=data, help="digits, a folder, CSV or TFDS name")
-    parser.add_argument("--out", type=Path, default=Path("runs") / name)
+    parser.add_argument("--out", type=Path, default=Path("runs") / name, help="run folders")
     parser.add_argument("--seeds", type=int, default=3, help="repetitions on the same split")
     parser.add_argument("--quick", action="store_true", help="a smoke test on embedded digits")
     return parser

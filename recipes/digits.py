@@ -25,7 +25,7 @@ from tlkit.demo import run_demo
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("runs/digits"))
+    parser.add_argument("--out", type=Path, default=Path("runs/digits"), help="for all it writes")
     parser.add_argument("--quick", action="store_true", help="a smoke test")
     arguments = parser.parse_args()
     run_demo(arguments.out, arguments.quick)

@@ -32,9 +32,9 @@ BACKBONE, SIZE = "mobilenet_v2", 160
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", default="tfds:tf_flowers", help="a folder, CSV or TFDS name")
-    parser.add_argument("--out", type=Path, default=Path("runs/flowers"))
-    parser.add_argument("--weights", default="imagenet")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path("runs/flowers"), help="run folders")
+    parser.add_argument("--weights", default="imagenet", help="or a weights file")
+    parser.add_argument("--seed", type=int, default=0, help="of split and training")
     parser.add_argument("--quick", action="store_true", help="a smoke test: one epoch, 32 pixels")
     arguments = parser.parse_args()
     data = tlkit.load_images(arguments.data, seed=arguments.seed)

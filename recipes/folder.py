@@ -23,8 +23,8 @@ AUGMENT = "photos"  # what may change in a picture without changing its label
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", help="folder with one folder for each class")
-    parser.add_argument("--out", type=Path, default=Path("runs/folder"))
-    parser.add_argument("--weights", default=WEIGHTS)
+    parser.add_argument("--out", type=Path, default=Path("runs/folder"), help="run folder")
+    parser.add_argument("--weights", default=WEIGHTS, help="imagenet or a file")
     parser.add_argument("--quick", action="store_true", help="a smoke test on embedded digits")
     arguments = parser.parse_args()
     if arguments.quick:

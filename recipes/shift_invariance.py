@@ -39,7 +39,7 @@ def main() -> None:
     parser = comparison.options(__doc__, "shift_invariance")
     parser.add_argument("--learn", type=int, default=70, help="images of each class to learn from")
     parser.add_argument("--test", type=int, default=100, help="images of each class to test on")
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=20, help="of every net")
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.data, arguments.seeds, arguments.learn, arguments.epochs = "digits", 1, 10, 1

@@ -61,7 +61,7 @@ def main() -> None:
     parser = comparison.options(__doc__, "transferability")
     parser.add_argument("--learn", type=int, default=30, help="images of each class to learn from")
     parser.add_argument("--test", type=int, default=140, help="images of each class to test on")
-    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--epochs", type=int, default=30, help="of every net")
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.data, arguments.seeds, arguments.epochs = "digits", 1, 1

@@ -1,85 +1,68 @@
-"""The command line as a user meets it: every verb, help, suggestions, exit codes."""
+"""The command line as a user meets it: help, suggestions, exit codes, lists."""
 
 import json
-import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-from tests.conftest import write_pictures
+from tests.command_line import TINY, options_of, tlkit
+from tlkit import heads, oracles, pixels
 from tlkit.cli import main
 
-QUICK = (
-    "--backbone lenet-caffe --weights none --size 28 --epochs 2 --batch-size 16 --views 1"
-).split()
+COMMANDS = main.list_commands(None)
 
 
-def tlkit(*arguments):
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+# Help
 
 
-@pytest.fixture(scope="module")
-def run_folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("cli")
-    write_pictures(folder / "photos", 20)
-    result = tlkit("finetune", folder / "photos", *QUICK, "--out", folder / "run")
-    assert result.exit_code == 0, result.output
-    assert "Test images" in result.output and "report.html" in result.output
-    return folder / "run"
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_says_what_every_option_does_and_its_default(command):
+    shown = _flat(tlkit(command, "--help").stdout)
+    for option in options_of(command):
+        assert option.opts[0] in shown and option.help and _flat(option.help) in shown
+        usual = option.default
+        if isinstance(usual, str | int | float) and not option.is_flag:
+            assert f"[default: {usual}" in shown, f"{option.opts[0]} hides that it is {usual}"
 
 
-def test_help_of_every_command_names_its_options():
-    top = tlkit("--help")
-    assert top.exit_code == 0
-    for name, command in main.commands.items():
-        assert name in top.output
-        shown = tlkit(name, "--help")
-        assert shown.exit_code == 0
-        for parameter in command.params:
-            if parameter.param_type_name == "option":
-                assert parameter.opts[0] in shown.output and parameter.help
+def _flat(text):
+    return " ".join(text.split())
 
 
-def test_check_prints_a_summary_and_leaves_the_photos_alone(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    photos = write_pictures(tmp_path / "photos", 12)
-    (photos / "red" / "page.jpg").write_text("<html></html>")
-    before = {path: path.read_bytes() for path in photos.rglob("*") if path.is_file()}
-    result = tlkit("check", "photos")
-    assert result.exit_code == 0, result.output
-    assert "3 classes" in result.output
-    assert "page.jpg" in (tmp_path / "quarantine.csv").read_text()
-    assert {path: path.read_bytes() for path in photos.rglob("*") if path.is_file()} == before
+@pytest.mark.parametrize(
+    ("command", "option", "table", "names"),
+    [
+        ("finetune", "--resize", pixels.RESIZE, "crop, pad or squash."),
+        ("search", "--resize", pixels.RESIZE, "crop, pad or squash."),
+        ("finetune", "--head", heads.HEADS, "linear, mlp or concat_pool."),
+        ("search", "--algorithm", oracles.ALGORITHMS, "random, bayesian, hyperband or grid."),
+    ],
+)
+def test_help_names_the_choices_there_are(command, option, table, names):
+    (found,) = [one for one in options_of(command) if one.opts[0] == option]
+    assert found.help == names and set(names.replace(" or", ",").strip(".").split(", ")) == {*table}
 
 
-def test_evaluate_report_export_predict(run_folder, tmp_path):
-    photos = run_folder.parent / "photos"
-    shown = tlkit("evaluate", run_folder, photos)
-    assert shown.exit_code == 0 and "accuracy" in shown.output
-    listed = json.loads(tlkit("evaluate", run_folder, "--json").stdout)
-    assert 0 <= listed[0]["accuracy"]["value"] <= 1
-    assert tlkit("report", run_folder).output.strip().endswith("report.html")
-    exported = tlkit("export", run_folder, tmp_path / "model")
-    assert exported.exit_code == 0 and "largest difference" in exported.output
-    pictures = sorted(photos.rglob("*.png"))[:2]
-    answer = tlkit("predict", tmp_path / "model", *pictures, "--top", "2", "--json")
-    rows = json.loads(answer.stdout)
-    assert [row["file"] for row in rows] == [str(p) for p in pictures]
-    assert all(set(row) == {"file", "label", "probability", "top"} for row in rows)
-    assert rows[0]["top"][0] == {"label": rows[0]["label"], "probability": rows[0]["probability"]}
-    broken = tlkit("predict", tmp_path / "model", pictures[0], "gone.jpg")
-    assert (
-        broken.exit_code == 2 and "gone.jpg" in broken.output and str(pictures[0]) in broken.output
-    )
+def test_help_lists_the_commands_in_the_order_of_the_work():
+    shown = tlkit("-h").stdout.partition("Commands:")[2].split("\n")
+    names = [line.split()[0] for line in shown if line.startswith("  ") and line[2] != " "]
+    assert names == COMMANDS
+    order = "check labels advise finetune search evaluate report export predict".split()
+    assert [name for name in names if name in order] == order
 
 
-def test_backbones_and_nets_are_listed():
-    rows = json.loads(tlkit("backbones", "--json").stdout)
-    assert {"name", "parameters", "size", "preprocessing", "stages"} <= set(rows[0])
-    assert "mobilenet_v2" in tlkit("backbones").output
-    nets = json.loads(tlkit("nets", "--json").stdout)
-    assert {"name", "year", "params", "trainable_params", "macs"} <= set(nets[0])
-    assert "conv" in tlkit("nets", "vgg-a").output
+def test_the_version_is_that_of_the_package():
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())
+    said = f"tlkit, version {project['project']['version']}\n"
+    assert tlkit("--version").stdout == said
+    command = [sys.executable, "-m", "tlkit", "--version"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == said
+
+
+# Errors
 
 
 @pytest.mark.parametrize(
@@ -88,10 +71,13 @@ def test_backbones_and_nets_are_listed():
         (["finetun", "photos"], "Did you mean 'finetune'"),
         (["finetune", "no/such/folder"], "no/such/folder"),
         (["finetune"], "Say which images"),
+        (["finetune", "--plan", "no/such/plan.py"], "Cannot read the recipe no/such/plan.py"),
         (["check", "no/such/folder"], "no/such/folder"),
         (["evaluate", "no/such/run"], "not a run folder"),
+        (["report", "no/such/run"], "not a run folder"),
         (["export", "no/such/run", "x"], "holds no tlkit model"),
         (["predict", "no/such/model", "a.jpg"], "not a model that tlkit exported"),
+        (["predict", "no/such/model"], "Missing argument 'IMAGES...'"),
         (["nets", "vgg-z"], "Did you mean"),
         (["finetune", "--resume", "no/such/run"], "not a run folder"),
     ],
@@ -99,7 +85,15 @@ def test_backbones_and_nets_are_listed():
 def test_user_errors_exit_2_with_one_line(arguments, says):
     result = tlkit(*arguments)
     assert result.exit_code == 2
-    assert says in result.output and "Traceback" not in result.output
+    assert says in result.stderr and "Traceback" not in result.stderr and not result.stdout
+    told = [line for line in result.stderr.splitlines() if line.startswith(("tlkit: ", "Error: "))]
+    assert len(told) == 1
+
+
+def test_a_fault_of_tlkit_is_not_told_as_the_user_s(monkeypatch):
+    monkeypatch.setattr("tlkit.nets.table", lambda: 1 / 0)
+    result = tlkit("nets")
+    assert result.exit_code == 1 and isinstance(result.exception, ZeroDivisionError)
 
 
 @pytest.mark.parametrize(
@@ -108,39 +102,40 @@ def test_user_errors_exit_2_with_one_line(arguments, says):
         (["--backbone", "mobilnet"], "Did you mean"),
         (["--resize", "corp"], "Did you mean 'crop'"),
         (["--unfreeze", "con2"], "Did you mean 'conv2'"),
+        (["--replace-from", "con2"], "Did you mean 'conv2'"),
         (["--augment", "photo"], "Did you mean 'photos'"),
+        (["--head", "linar"], "Did you mean 'linear'"),
+        (["--engine", "constant"], "Did you mean 'constants'"),
         (["--weights", "gone.h5"], "gone.h5"),
+        (["--channels", "2"], "1, 3 or 4 channels, not 2"),
+        (["--max-minutes", "0.00001"], "too few"),
     ],
 )
-def test_wrong_options_are_named_before_anything_is_written(run_folder, tmp_path, options, says):
-    photos = run_folder.parent / "photos"
-    result = tlkit("finetune", photos, *QUICK, *options, "--out", tmp_path / "run")
-    assert result.exit_code == 2 and says in result.output
+def test_wrong_options_are_named_before_anything_is_written(photos, tmp_path, options, says):
+    words = (*TINY, "--epochs", "2", "--views", "1", *options)
+    result = tlkit("finetune", photos, *words, "--out", tmp_path / "run")
+    assert result.exit_code == 2 and says in result.stderr
     assert not (tmp_path / "run").exists()
 
 
-def test_a_taken_run_folder_is_refused_and_kept(run_folder):
-    before = (run_folder / "run.json").read_text()
-    result = tlkit("finetune", run_folder.parent / "photos", *QUICK, "--out", run_folder)
-    assert result.exit_code == 2 and "already holds a run" in result.output
-    assert (run_folder / "run.json").read_text() == before
+# Lists
 
 
-def test_an_interrupted_run_resumes(run_folder, tmp_path, monkeypatch):
-    from tlkit import session
+def test_backbones_are_listed_with_their_stages():
+    found = json.loads(tlkit("backbones", "--json").stdout)
+    assert {"name", "parameters", "size", "preprocessing", "stages"} <= set(found[0])
+    (line,) = [text for text in tlkit("backbones").stdout.splitlines() if "mobilenet_v2 " in text]
+    (row,) = [one for one in found if one["name"] == "mobilenet_v2"]
+    assert line.split() == [
+        "mobilenet_v2", f"{row['parameters']:,}", "224", "px", row["preprocessing"], *row["stages"]
+    ]  # fmt: skip
 
-    real = session.Session._epoch
 
-    def interrupted(self, number, epoch, *rest):
-        if epoch == 1:
-            raise KeyboardInterrupt
-        return real(self, number, epoch, *rest)
-
-    monkeypatch.setattr(session.Session, "_epoch", interrupted)
-    photos = run_folder.parent / "photos"
-    result = tlkit("finetune", photos, *QUICK, "--out", tmp_path / "run")
-    assert result.exit_code == 130 and "--resume" in result.output
-    monkeypatch.undo()
-    resumed = tlkit("finetune", "--resume", tmp_path / "run")
-    assert resumed.exit_code == 0, resumed.output
-    shutil.rmtree(tmp_path / "run")
+def test_nets_are_listed_or_one_of_them_by_its_layers():
+    found = json.loads(tlkit("nets", "--json").stdout)
+    assert {"name", "year", "params", "trainable_params", "macs"} <= set(found[0])
+    assert {row["name"] for row in found} > {"lenet-5", "vgg-d"}
+    layers = json.loads(tlkit("nets", "lenet-caffe", "--json").stdout)
+    assert sum(row["params"] for row in layers) == 431_080  # Caffe's LeNet
+    names = [line.split()[0] for line in tlkit("nets", "lenet-caffe").stdout.splitlines()]
+    assert [name for name in names if name.startswith("conv")] == ["conv1", "conv2"]

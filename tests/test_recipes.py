@@ -1,9 +1,14 @@
-"""Recipes run as written, say what they measured, and compare the way they claim to."""
+"""Recipes run as written, say what they measured, and compare the way they claim to.
+
+The smoke run of every recipe is marked `large`; one of them runs here, and is looked at closely.
+"""
 
 import ast
 import importlib.util
+import json
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +52,32 @@ def test_every_recipe_is_known_here():
     assert found - {SHARED} == set(RESULTS)
 
 
+def test_flowers_compares_three_ways_on_the_same_test_images(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = ["--quick", "--data", str(write_pictures(tmp_path / "pictures", 12)), "--out", "runs"]
+    monkeypatch.setattr(sys, "argv", ["flowers.py", *words])
+    runpy.run_path(str(ROOT / "recipes" / "flowers.py"), run_name="__main__")
+    said = capsys.readouterr().out
+    ways = {
+        "head only": [None], "fine-tuned": [None, "f6"], "scratch": ["all"],
+    }  # fmt: skip
+    shares = {}
+    for way, unfrozen in ways.items():
+        folder = tmp_path / "runs" / way.replace(" ", "-")
+        run = json.loads((folder / "run.json").read_text())
+        assert [phase["unfreeze"] for phase in run["phases"]] == unfrozen
+        kept = json.loads((folder / "metrics.json").read_text())["test"]
+        shares[way] = 100 * kept["accuracy"]["value"]
+        part = said[said.index(f"\n{way}, ") :]
+        assert f"{kept['n']} images, 3 classes" in part.split("\n\n")[0]
+        assert f"{shares[way]:.1f} %" in part.partition("balanced")[0]
+        assert (folder / "report.html").exists()
+    for other in ("head only", "scratch"):
+        told = float(re.search(rf"fine-tuned against {other}: ([+-]\d+\.\d) \(", said)[1])
+        assert told == pytest.approx(shares["fine-tuned"] - shares[other], abs=0.06)
+
+
+@pytest.mark.large
 @pytest.mark.parametrize("name", RESULTS)
 def test_smoke_run_gives_a_result(name, tmp_path, private_home):
     options = ()
@@ -70,6 +101,16 @@ def test_docstring_has_command_and_result(name):
     declared = _source(name) + _source(SHARED)
     for option in re.findall(r"(?<=\s)--\w[\w-]*", text):
         assert f'"{option}"' in declared, f"{option} is no option"
+
+
+@pytest.mark.parametrize("name", [*RESULTS, SHARED])
+def test_every_option_of_a_recipe_is_explained(name):
+    calls = [node for node in ast.walk(ast.parse(_source(name))) if isinstance(node, ast.Call)]
+    options = [call for call in calls if ast.unparse(call.func).endswith(".add_argument")]
+    assert options
+    for call in options:
+        words = [keyword.value for keyword in call.keywords if keyword.arg == "help"]
+        assert words and ast.unparse(words[0]).strip("'"), ast.unparse(call.args[0])
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import dataclasses
 
 import click
 
-from tlkit.commands.options import data_options, load, model_options, model_recipe, quietly
+from tlkit.commands.options import data_options, load, model_options, model_recipe, quietly, store
 from tlkit.errors import TlkitError, unknown
 
 
@@ -33,7 +33,7 @@ from tlkit.errors import TlkitError, unknown
     help="Any other field of a phase, such as optimizer=sgd or head.epochs=5; can be repeated.",
 )
 @click.option("--engine", default="constants", show_default=True, help="What runs the frozen part.")
-@click.option("--plan", metavar="FILE", help="Follow a recipe file, such as advised.py.")
+@click.option("--plan", metavar="FILE", help="Follow a recipe file; it says model and phases.")
 @click.option("--estimate", is_flag=True, help="Say what it would cost, and train nothing.")
 @click.option("--max-minutes", type=float, help="End in this time, with what is best by then.")
 @click.option("--max-memory", type=float, metavar="GB", help="Map features from disk above this.")
@@ -62,30 +62,32 @@ def _train(photos, options):
     from tlkit import budget, recipe_files
     from tlkit.advice import quick_advice
     from tlkit.finetune import default_phases
-    from tlkit.store import Store
 
     recipe = recipe_files.read(options["plan"]) if options["plan"] else _recipe(options)
     source = photos or recipe["source"]
-    data = load(source, {**options, **recipe["data"], "seed": recipe["seed"]})
+    data = load(source, options, **recipe["data"])  # a recipe's seed is not that of its split
     model = recipe_files.classifier(recipe, data.class_names)
-    store = Store.default(options["engine"])
+    kept = store(options)
     plan = recipe_files.plan(recipe) or _plan(model, options)
-    if not options["plan"] and plan == default_phases(model) and not options["fields"]:
-        plan = quick_advice(model, data, store).phases
-    plan = [_changed(phase, options["fields"]) for phase in plan]
+    if recipe["phases"] is None and plan == default_phases(model) and not options["fields"]:
+        plan = quick_advice(model, data, kept).phases
+    plan = _changed_plan(plan, options["fields"])
     limits = budget.Limits(options["max_minutes"], options["max_memory"])
     seed = recipe["seed"]
     if options["estimate"]:
-        fitted = budget.fit(model, data, plan, limits, store=store, seed=seed)
+        fitted = budget.fit(model, data, plan, limits, store=kept, seed=seed)
         click.echo("\n".join(fitted.lines))
         return None
-    return budget.fine_tune(model, data, plan, limits, store=store, seed=seed, out=options["out"])
+    return budget.fine_tune(model, data, plan, limits, store=kept, seed=seed, out=options["out"])
 
 
 def _recipe(options):
     """Returns what the options say, as a recipe file would."""
+    from tlkit.pixels import CHANNELS
     from tlkit.recipe_files import KEYS
 
+    if options["channels"] not in CHANNELS:
+        raise TlkitError(f"Image files have 1, 3 or 4 channels, not {options['channels']}.")
     return {**KEYS, **model_recipe(options), "head": {"kind": options["head"]}}
 
 
@@ -100,16 +102,25 @@ def _plan(model, options):
         phases = phases[:1]
     elif options["unfreeze"]:
         phases[-1] = dataclasses.replace(phases[-1], unfreeze=options["unfreeze"])
-    last = {"epochs": options["epochs"], "rate": options["rate"]}
-    phases[-1] = dataclasses.replace(phases[-1], **{k: v for k, v in last.items() if v})
-    if options["head_epochs"]:
+    last = {name: options[name] for name in ("epochs", "rate") if options[name] is not None}
+    phases[-1] = dataclasses.replace(phases[-1], **last)
+    if options["head_epochs"] is not None:
         phases[0] = dataclasses.replace(phases[0], epochs=options["head_epochs"])
     return tuple(phases)
 
 
+def _changed_plan(plan, fields):
+    names = {phase.name for phase in plan}
+    for text in fields:
+        whose, point, _ = text.partition("=")[0].rpartition(".")
+        if point and whose not in names:
+            raise unknown("phase", whose, names)
+    return [_changed(phase, fields) for phase in plan]
+
+
 def _changed(phase, fields):
     """Returns the phase with every `[PHASE.]FIELD=VALUE` that is meant for it."""
-    known = {field.name for field in dataclasses.fields(phase)}
+    known, changes = {field.name for field in dataclasses.fields(phase)}, {}
     for text in fields:
         name, equals, value = text.partition("=")
         whose, _, field = name.rpartition(".")
@@ -118,8 +129,8 @@ def _changed(phase, fields):
         if field not in known:
             raise unknown("field of a phase", field, known)
         if whose in ("", phase.name):
-            phase = dataclasses.replace(phase, **{field: _value(value)})
-    return phase
+            changes[field] = _value(value)
+    return dataclasses.replace(phase, **changes)  # at once: options fit their schedule only
 
 
 def _value(text: str):

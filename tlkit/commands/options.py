@@ -79,8 +79,18 @@ def _with(options, command):
     return functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), command)
 
 
-def load(photos: str, options: dict[str, Any]):
+def load(photos: str, options: dict[str, Any], **others: Any):
+    """Reads the images as the options say; `others` are further arguments, or take their place."""
     from tlkit.data import load_images
 
     names = ("test", "val_share", "test_share", "max_bad", "data_dir", "seed")
-    return load_images(photos, **{name: options[name] for name in names})
+    return load_images(photos, **{**{name: options[name] for name in names}, **others})
+
+
+def store(options: dict[str, Any]):
+    """Returns tlkit's store for the engine of the options."""
+    from tlkit import engines
+    from tlkit.store import Store
+
+    engines.candidates(options["engine"])  # an unknown one is an error now, not in an hour
+    return Store.default(options["engine"])

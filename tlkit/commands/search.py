@@ -6,12 +6,14 @@ from typing import Any
 
 import click
 
-from tlkit.commands.options import data_options, load, model_options, model_recipe, quietly
+from tlkit.commands.options import data_options, load, model_options, model_recipe, quietly, store
 
 
 @click.command()
 @click.argument("photos")
-@click.option("--minutes", default=20.0, show_default=True, help="Wall time for everything.")
+@click.option(
+    "--minutes", default=20.0, show_default=True, help="Wall time for all of it; 0: no end."
+)
 @click.option("--trials", type=int, help="Most trials  [default: as many as the time allows]")
 @click.option("--space", metavar="FILE", help="TOML or JSON; its rows replace the default ones.")
 @click.option(
@@ -35,7 +37,6 @@ def search(photos, **options):
     """
     from tlkit import recipe_files
     from tlkit.searching import search as run_search
-    from tlkit.store import Store
 
     data = load(photos, options)
     origin = model_recipe(options)
@@ -47,7 +48,7 @@ def search(photos, **options):
     with Table(minutes) as table:
         found = run_search(
             model, data, table.watch, minutes=minutes, origin=origin,
-            store=Store.default(options["engine"]), **chosen,
+            store=store(options), **chosen,
         )  # fmt: skip
     _tell(found)
 
