@@ -96,7 +96,7 @@ def descended(v, batches, rates, clip=0.0, multiplier=None, decay=0.0, **options
         norm = np.sqrt(sum(np.sum(slope**2) for slope in slopes.values()))
         shrink = clip / norm if clip and norm > clip else 1.0
         for name, slope in slopes.items():
-            own = rate * (multiplier or {}).get(name.split("/")[0], 1.0)
+            own = float(rate) * (multiplier or {}).get(name.split("/")[0], 1.0)
             pull = decay * v[name] if name.endswith("kernel") else 0.0
             v[name] = v[name] - own * (shrink * slope + pull)
         v |= _followed(v, statistics)

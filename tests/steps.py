@@ -4,13 +4,15 @@ import dataclasses
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from tests import plain_net
 from tests.conftest import tiny_backbone
-from tlkit import training
+from tlkit import augment, features, training
 from tlkit.features import Rows
 from tlkit.model import Classifier, Head
 from tlkit.phases import Phase
+from tlkit.pixels import PixelRule
 
 LABELS = np.array([0, 0, 0, 1, 1, 2])
 ONE_HOT = np.eye(3, dtype=np.float32)[LABELS]
@@ -112,3 +114,12 @@ class Done:
         if updates is None:
             found = [tick["loss"] for tick in self.ticks]
             np.testing.assert_allclose(found, losses, rtol=1e-4, atol=atol)
+
+
+def shown_loss(v, store, images, view, strength):
+    """Returns the plain net's mean loss on one view of `photos` with seed 3."""
+    pixels = features.pixel_rows(store, images, PixelRule(32))
+    policy = augment.policy("photos", strength)
+    x = plain_net.preprocessed(augment.look(pixels, images.hashes, policy, 3, view))
+    each = plain_net.cross_entropy(np.eye(3, dtype="f4")[images.labels], plain_net.logits(v, x))
+    return float(tf.reduce_mean(each))

@@ -12,11 +12,10 @@ import tensorflow as tf
 
 from tests import plain_net
 from tests.conftest import tiny_backbone
-from tests.steps import BARE, LABELS, NAMES, ONE_HOT, Done, new_model
-from tlkit import augment, features, finetune
+from tests.steps import BARE, LABELS, NAMES, ONE_HOT, Done, new_model, shown_loss
+from tlkit import finetune
 from tlkit.model import Classifier, Head
 from tlkit.phases import Phase
-from tlkit.pixels import PixelRule
 
 TOLD: set[str] = set()
 WEIGHTS = np.float32([2 / 3, 1, 2])  # 6 images of 3 classes: 6 / (3 x 3), 6 / (3 x 2), 6 / (3 x 1)
@@ -263,9 +262,7 @@ def test_a_run_shows_the_phases_views_until_its_patience_ends(data, tmp_path):
     model = Classifier(tiny_backbone(), data.class_names, head=Head(dropout=0.0, init="scaled"))
     v = plain_net.values(model)
     look = {"augment": "photos", "strength": 0.5, "views": 2, "epochs": 9}
-    phase = dataclasses.replace(
-        BARE, name="look", unfreeze=None, rate=1e-12, patience=2, **look
-    )
+    phase = dataclasses.replace(BARE, name="look", unfreeze=None, rate=1e-12, patience=2, **look)
     run = finetune.fine_tune(model, data, [phase], out=tmp_path / "run", seed=3)
     assert [row["phase"] for row in run.history] == ["look"] * 3  # the first was never bettered
     losses = [shown_loss(v, run.store, data.train, view, strength=0.5) for view in (0, 1)]
@@ -274,11 +271,3 @@ def test_a_run_shows_the_phases_views_until_its_patience_ends(data, tmp_path):
     others = [shown_loss(v, run.store, data.train, 0, strength) for strength in (0.0, 1.0)]
     for other in (losses[1], *others):
         assert abs(losses[0] - other) > 1e-3
-
-
-def shown_loss(v, store, images, view, strength):
-    pixels = features.pixel_rows(store, images, PixelRule(32))
-    policy = augment.policy("photos", strength)
-    x = plain_net.preprocessed(augment.look(pixels, images.hashes, policy, 3, view))
-    each = plain_net.cross_entropy(np.eye(3, dtype="f4")[images.labels], plain_net.logits(v, x))
-    return float(tf.reduce_mean(each))

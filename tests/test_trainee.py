@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from tests import plain_net
-from tests.conftest import tiny_backbone
 from tests.steps import BARE, LABELS, ONE_HOT, Done, new_model, shown
 from tlkit import losses, training
 from tlkit.averaging import Average
@@ -148,10 +147,4 @@ def test_what_a_resumed_phase_must_remember_is_listed():
     shapes = sorted(tuple(v.shape) for v in trainee.memory)
     origin, averaged = [(3, 3, 12, 16)], [(3, 3, 12, 16), (16, 3), (3,), *[(16,)] * 4]
     assert shapes == sorted([*origin, *averaged])
-    assert training.Trainee(tiny_model(), BARE).memory == []
-
-
-def tiny_model():
-    from tlkit.model import Classifier
-
-    return Classifier(tiny_backbone(), ("b", "a"))
+    assert training.Trainee(new_model(), BARE).memory == []
