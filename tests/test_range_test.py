@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from tests import plain_net
 from tests.conftest import tiny_backbone, write_pictures
 from tests.steps import shown_loss
-from tlkit import features, range_test, sampling, untouched, weights
+from tlkit import augment, features, range_test, sampling, untouched, views, weights
 from tlkit.cli import main
 from tlkit.commands.finetune import finetune
 from tlkit.commands.lr_find import lr_find as lr_find_command
@@ -169,6 +169,7 @@ def test_the_climb_sees_the_images_as_the_phase_shows_them(data):
     store = Store()
     found = range_test.lr_find(model, data, phase, steps=10, rates=(1e-12, 1e-11), seed=3,
                                store=store)  # fmt: skip
+    assert not len(store.missing(features.pixel_kind(PixelRule(32)), data.train.hashes))
     expected = shown_loss(plain_net.values(model), store, data.train, 0, strength=0.5)
     np.testing.assert_allclose(found.losses, expected, rtol=1e-4)
 
@@ -207,6 +208,20 @@ def test_the_climb_draws_as_the_phase_does_and_full_batches_only(tmp_path, draw)
         expected += [each[labels[order[i * size :][:size]]].mean() for i in range(every)]
     np.testing.assert_allclose(found.losses, expected[:12], rtol=1e-4)
     assert every * size < len(labels)
+
+
+def test_the_climb_takes_mixed_labels_where_images_are_mixed(tmp_path):
+    data = uneven(tmp_path)
+    model = Classifier(tiny_backbone(), data.class_names)
+    model.classify.get_layer("logits").bias.assign(np.log([0.2, 0.3, 0.5]))
+    phase = dataclasses.replace(HEAD, augment="mixup")
+    found = range_test.lr_find(model, data, phase, steps=10, rates=(1e-12, 1e-11), seed=4)
+    labels, hashes = data.train.labels, data.train.hashes
+    view = views.View(augment.policy("mixup", 1.0), 4)
+    mixed = views.soft_labels(labels, 3, hashes, 32, [view])(np.arange(len(labels)), 0)
+    each = -np.log([0.2, 0.3, 0.5])
+    np.testing.assert_allclose(found.losses, (mixed @ each).mean(), rtol=1e-4)
+    assert abs((mixed @ each).mean() - each[labels].mean()) > 1e-3
 
 
 def test_without_a_phase_the_last_default_one_climbs(data):

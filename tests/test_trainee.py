@@ -79,6 +79,7 @@ def test_one_step_alone_goes_at_the_rate_it_is_given():
 @pytest.mark.parametrize("mode", ["frozen", "train"])
 def test_open_and_frozen_are_told_apart_by_name(unfreeze, mode):
     model = new_model()
+    model.extractor.trainable = False  # a parent's False would hide its children's True
     trainee = training.Trainee(model, Phase("p", unfreeze=unfreeze, batch_norm=mode))
     first = {None: 4, "stage3": 3, "stage2": 2, "all": 1}[unfreeze]
     live = mode == "train" and unfreeze is not None
