@@ -11,8 +11,8 @@ import tensorflow as tf
 from click.testing import CliRunner
 
 from tests import plain_net
-from tests.conftest import tiny_backbone, write_pictures
-from tests.steps import shown_loss
+from tests.conftest import tiny_backbone
+from tests.steps import NAMES, shown_loss
 from tlkit import augment, features, range_test, sampling, untouched, views, weights
 from tlkit.cli import main
 from tlkit.commands.finetune import finetune
@@ -73,14 +73,12 @@ def test_everything_is_as_it_was(data):
     model = Classifier(tiny_backbone(), data.class_names)
     before = weights.fingerprint(model.variables), [v.trainable for v in model.variables]
     states = random.getstate(), np.random.get_state()[1].tolist()
-    found = range_test.lr_find(model, data, TAIL, steps=40, rates=(1e-7, 10.0))
+    found = range_test.lr_find(model, data, TAIL, steps=20, rates=(1e-7, 10.0))
     assert before == (
         weights.fingerprint(model.variables), [v.trainable for v in model.variables]
     )  # fmt: skip
     assert states == (random.getstate(), np.random.get_state()[1].tolist())
-    assert len(found.losses) <= 40 and np.isfinite(found.losses).all()
-    again = range_test.lr_find(model, data, TAIL, steps=40, rates=(1e-7, 10.0))
-    np.testing.assert_array_equal(found.losses, again.losses)
+    assert len(found.losses) <= 20 and np.isfinite(found.losses).all()
 
 
 def test_a_change_of_the_model_is_noticed(data, monkeypatch):
@@ -115,8 +113,8 @@ def test_a_trained_model_keeps_its_optimizer_flags_and_momentum(data):
         ("NumPy's random state", lambda m: np.random.rand()),
     ],
 )
-def test_every_kind_of_change_is_seen(data, what, change):
-    model = Classifier(tiny_backbone(), data.class_names)
+def test_every_kind_of_change_is_seen(what, change):
+    model = Classifier(tiny_backbone(), NAMES)
     before = untouched.state(model)
     assert untouched.state(model) == before
     change(model)
@@ -184,24 +182,23 @@ def test_the_climb_ends_where_the_loss_explodes(data):
     assert over[-1] and not over[:-1].any()
 
 
-def uneven(tmp_path):
-    """Returns pictures of which one class has most."""
-    for name, count in (("red", 30), ("blue", 12), ("green", 12)):
-        write_pictures(tmp_path, count, classes=(name,))
-    return load_images(tmp_path)
+@pytest.fixture
+def uneven():
+    """Pictures as arrays, most of them of one class."""
+    pixels = np.random.default_rng(0).integers(0, 256, (54, 32, 32, 3)).astype(np.uint8)
+    return load_images((pixels, np.repeat([0, 1, 2], [30, 12, 12]), NAMES))
 
 
 @pytest.mark.parametrize("draw", ["natural", "balanced"])
-def test_the_climb_draws_as_the_phase_does_and_full_batches_only(tmp_path, draw):
+def test_the_climb_draws_as_the_phase_does_and_full_batches_only(uneven, draw):
     """The head gives every image of a class the same loss, so a batch's tells who is in it."""
-    data = uneven(tmp_path)
-    model = Classifier(tiny_backbone(), data.class_names)
+    model = Classifier(tiny_backbone(), uneven.class_names)
     bias = model.classify.get_layer("logits").bias
     bias.assign(np.log([0.2, 0.3, 0.5]))
     each = -np.log([0.2, 0.3, 0.5])
-    labels, size = data.train.labels, 10
+    labels, size = uneven.train.labels, 10
     phase = dataclasses.replace(HEAD, batch_size=size, sampling=draw)
-    found = range_test.lr_find(model, data, phase, steps=12, rates=(1e-9, 2e-9), seed=4)
+    found = range_test.lr_find(model, uneven, phase, steps=12, rates=(1e-9, 2e-9), seed=4)
     every, expected = len(labels) // size, []
     for epoch in range(12 // every + 1):
         order = sampling.order(labels, draw, (4, epoch))
@@ -210,13 +207,12 @@ def test_the_climb_draws_as_the_phase_does_and_full_batches_only(tmp_path, draw)
     assert every * size < len(labels)
 
 
-def test_the_climb_takes_mixed_labels_where_images_are_mixed(tmp_path):
-    data = uneven(tmp_path)
-    model = Classifier(tiny_backbone(), data.class_names)
+def test_the_climb_takes_mixed_labels_where_images_are_mixed(uneven):
+    model = Classifier(tiny_backbone(), uneven.class_names)
     model.classify.get_layer("logits").bias.assign(np.log([0.2, 0.3, 0.5]))
     phase = dataclasses.replace(HEAD, augment="mixup")
-    found = range_test.lr_find(model, data, phase, steps=10, rates=(1e-12, 1e-11), seed=4)
-    labels, hashes = data.train.labels, data.train.hashes
+    found = range_test.lr_find(model, uneven, phase, steps=10, rates=(1e-12, 1e-11), seed=4)
+    labels, hashes = uneven.train.labels, uneven.train.hashes
     view = views.View(augment.policy("mixup", 1.0), 4)
     mixed = views.soft_labels(labels, 3, hashes, 32, [view])(np.arange(len(labels)), 0)
     each = -np.log([0.2, 0.3, 0.5])
@@ -234,9 +230,9 @@ def test_without_a_phase_the_last_default_one_climbs(data):
 @pytest.mark.parametrize(
     "wrong", [{"rates": (1.0, 1.0)}, {"rates": (0.0, 1.0)}, {"rates": (1.0, 0.1)}, {"steps": 9}]
 )
-def test_no_climb_is_an_error(data, wrong):
+def test_no_climb_is_an_error(wrong):
     with pytest.raises(TlkitError, match="No climb"):
-        range_test.lr_find(Classifier(tiny_backbone(), data.class_names), data, **wrong)
+        range_test.lr_find(Classifier(tiny_backbone(), NAMES), None, **wrong)
 
 
 def test_the_command_draws_and_says_what_next(photos, tmp_path):

@@ -149,11 +149,17 @@ def test_all_gradients_of_a_step_are_clipped_together():
 
 
 @tells("accumulate")
-@pytest.mark.parametrize("unfreeze", [None, "stage3"])
-def test_gathered_batches_are_one_step_and_the_sum_is_what_is_clipped(unfreeze):
-    done = Done(2, unfreeze=unfreeze, batch_size=2, accumulate=2, clip=0.4)
-    assert [len(part) for part, _ in done.shown.seen] == [2] * 6
-    done.check(updates=[[0, 1], [2], [3, 4], [5]], clip=0.4)  # the rest of an epoch is a step too
+@pytest.mark.parametrize(
+    ("unfreeze", "size", "clip", "updates"),
+    [
+        (None, 4, 0.0, [[0, 1], [2, 3]]),  # of four and two images
+        ("stage3", 2, 0.0, [[0, 1], [2], [3, 4], [5]]),  # the rest of an epoch is a step too
+        ("stage3", 2, 0.4, [[0, 1], [2], [3, 4], [5]]),  # it is the sum that is clipped
+    ],
+)
+def test_gathered_batches_are_one_step(unfreeze, size, clip, updates):
+    done = Done(2, unfreeze=unfreeze, batch_size=size, accumulate=2, clip=clip)
+    done.check(updates=updates, clip=clip)
 
 
 @tells("weight_decay", "decay")
