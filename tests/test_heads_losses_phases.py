@@ -26,7 +26,8 @@ def test_heads_give_logits_and_pool_holds_no_variable(kind, init):
 
 
 def test_heads_take_vectors_and_refuse_nonsense():
-    pool, _ = heads.build("linear", (7,), 2)
+    pool, classify = heads.build("linear", (7,), 2)
+    assert classify.get_layer("dropout").rate == 0.2
     np.testing.assert_array_equal(pool(np.eye(7, dtype=np.float32)), np.eye(7))
     with pytest.raises(TlkitError, match="Did you mean 'linear'"):
         heads.build("linaer", (7,), 2)

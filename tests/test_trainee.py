@@ -109,8 +109,9 @@ def test_a_momentum_that_is_quick_already_stays():
 def test_the_model_is_compiled_for_logits_with_the_phases_optimizer():
     model = new_model()
     training.Trainee(model, Phase("p", unfreeze="stage3", optimizer="adam", decay=0.5, rate=0.02))
-    loss = model.keras_model.compute_loss(y=np.array([0]), y_pred=np.zeros((1, 3), np.float32))
-    assert float(loss) == pytest.approx(np.log(3), rel=1e-5)
+    scores = np.array([[2.0, -1.0, 0.5]], np.float32)
+    loss = model.keras_model.compute_loss(y=np.array([0]), y_pred=scores)
+    assert float(loss) == pytest.approx(np.log(np.exp(scores).sum()) - 2.0, rel=1e-5)
     assert isinstance(model.keras_model.optimizer, keras.optimizers.Adam)
     assert float(model.keras_model.optimizer.learning_rate) == pytest.approx(0.02)
 
