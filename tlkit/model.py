@@ -322,7 +322,9 @@ def default_size(backbone: str) -> int:
 
 def _taken_over(source: Classifier, size):
     """Returns a copy of a trained classifier's backbone: the source itself must stay as it is."""
-    rule = _rule(source.rule if size is None else size, source.rule.size, source.rule.channels)
+    rule = size
+    if not isinstance(size, pixels.PixelRule):  # what it was trained on, resizing included
+        rule = dataclasses.replace(source.rule, size=int(size or source.rule.size))
     if dataclasses.replace(rule, resize=source.rule.resize) != source.rule:
         raise TlkitError(
             f"The trained backbone sees {source.rule.size} pixels and {source.rule.channels} "

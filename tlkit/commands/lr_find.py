@@ -31,15 +31,15 @@ def lr_find(photos, unfreeze, steps, out, **options):
     if unfreeze and unfreeze != "none":
         phase = dataclasses.replace(phase, unfreeze=unfreeze)
     if phase.unfreeze and plan[0].unfreeze is None:
-        _train_head(model, data, plan[0], options["seed"])
+        train_head(model, data, plan[0], options["seed"])
     found = climb(model, data, phase, steps=steps, seed=options["seed"])
     click.echo(found)
     click.echo(f"Curve: {found.plot(out)}")
     if found.suggestion is not None:
-        click.echo(f"Next: {_command(photos, found.suggestion)}")
+        click.echo(f"Next: {next_command(photos, found.suggestion)}")
 
 
-def _train_head(model, data, phase, seed) -> None:
+def train_head(model, data, phase, seed) -> None:
     """Trains the head as `finetune` would: with a new one, much higher rates seem to do good."""
     import tempfile
 
@@ -48,7 +48,7 @@ def _train_head(model, data, phase, seed) -> None:
         model.fine_tune(data, [phase], out=f"{folder}/head", seed=seed)
 
 
-def _command(photos, rate) -> str:
+def next_command(photos, rate) -> str:
     """Returns the `finetune` that trains what was tried: all options again, for it has them too."""
     import shlex
 

@@ -53,11 +53,16 @@ class ScaledTanh(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("tlkit")
-class FanInUniform(keras.initializers.Initializer):
-    """Uniform between -c/F and c/F, F the inputs of a unit: LeCun et al. 1989 take c = 2.4."""
+class FanInUniform(keras.initializers.RandomUniform):
+    """Uniform between -c/F and c/F, F the inputs of a unit: LeCun et al. 1989 take c = 2.4.
+
+    Without a seed it takes one as Keras's own do, so that a layer made anew under a seed is the
+    same whatever was drawn before.
+    """
 
     def __init__(self, c=2.4, seed=None):
-        self.c, self.seed = c, seed
+        super().__init__(seed=seed)
+        self.c = c
 
     def __call__(self, shape, dtype=None):
         fan_in = prod(shape[:-1])
@@ -65,4 +70,4 @@ class FanInUniform(keras.initializers.Initializer):
         return keras.random.uniform(shape, -limit, limit, dtype=dtype, seed=self.seed)
 
     def get_config(self):
-        return {"c": self.c, "seed": self.seed}
+        return {"c": self.c, "seed": super().get_config()["seed"]}
