@@ -65,6 +65,13 @@ def test_fan_in_uniform_stays_in_its_range():
     assert 0.98 * 0.024 < np.abs(values).max() <= 0.024
 
 
+def test_the_range_of_the_start_is_kept_in_saved_models():
+    config = own.FanInUniform(0.5, seed=3).get_config()
+    twin = keras.initializers.get({"class_name": "tlkit>FanInUniform", "config": config})
+    np.testing.assert_array_equal(twin((5, 4)), own.FanInUniform(0.5, seed=3)((5, 4)))
+    assert np.abs(np.asarray(twin((5, 4)))).max() <= 0.1
+
+
 # --- pooling ---
 
 
@@ -146,6 +153,15 @@ def test_l2_pooling_of_zeros_has_a_gradient():
 def test_unknown_pooling_is_named():
     with pytest.raises(TlkitError, match="Did you mean 'median'"):
         own.WindowPool2D("medain")
+
+
+def test_windows_of_sub_sampling_may_be_larger():
+    x = normal(1, 6, 6, 1)
+    layer = own.TrainableSubsampling2D(3)
+    mean = x.reshape(1, 2, 3, 2, 3, 1).mean((2, 4))
+    np.testing.assert_allclose(layer(x), mean, rtol=1e-5, atol=1e-6)
+    model = keras.Sequential([keras.Input((6, 6, 2)), own.TrainableSubsampling2D(3)])
+    assert model.layers[0].connections() == 8 * (9 + 1)
 
 
 def test_subsampling_starts_as_average_pooling_and_is_linear():
@@ -240,6 +256,14 @@ def test_padding_is_the_constant():
     np.testing.assert_array_equal(np.asarray(y)[0, :2], -np.ones((2, 7, 1)))
 
 
+@pytest.mark.parametrize("value", [-1.0, 3.0])
+def test_padding_lies_on_all_four_sides(value):
+    x = normal(2, 3, 4, 2)
+    sides = [(0, 0), (1, 1), (1, 1), (0, 0)]
+    expected = np.pad(x, sides, constant_values=value)
+    np.testing.assert_array_equal(own.ConstantPadding2D(1, value)(x), expected)
+
+
 def test_untied_bias_adds_one_value_per_unit():
     layer, x, bias = own.UntiedBias(), normal(2, 3, 4, 2), normal(3, 4, 2)
     layer(x)
@@ -270,6 +294,13 @@ def test_outer_product_costs_less_than_the_separable_layer():
     assert (layer.count_params(), separable.count_params()) == (125, 2600)
 
 
+def test_outer_product_starts_each_filter_with_its_own_fan_in():
+    layer = own.OuterProductConv2D(400, 5)
+    layer(normal(1, 6, 6, 8))
+    assert layer.mixing.numpy().std() == pytest.approx((2 / 8) ** 0.5, rel=0.05)
+    assert layer.spatial.numpy().std() == pytest.approx((2 / 25) ** 0.5, rel=0.05)
+
+
 # --- weight normalization ---
 
 
@@ -293,6 +324,22 @@ def test_weight_is_g_times_the_direction(groups, stride):
     plain(x)
     plain.kernel.assign(v * g / np.sqrt((v**2).sum((0, 1, 2))))
     np.testing.assert_allclose(layer(x), plain(x), rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("config", [
+    {"padding": "same"}, {"padding": "same", "strides": 2}, {"dilation_rate": 2},
+    {"use_bias": False}, {"activation": "tanh"},
+])  # fmt: skip
+def test_the_wrapped_convolution_keeps_its_settings(config):
+    x = normal(2, 7, 6, 3)
+    plain = keras.layers.Conv2D(4, 3, **config)
+    y = np.asarray(plain(x))
+    layer = own.WeightNormalization(plain)
+    np.testing.assert_allclose(layer(x), y, rtol=1e-4, atol=1e-5)
+    assert layer.compute_output_shape(x.shape) == y.shape
+    layer.g.assign(0 * layer.g)
+    rest = 0 if plain.bias is None else plain.bias.numpy()
+    np.testing.assert_array_equal(layer(x), np.zeros_like(y) + rest)
 
 
 def test_length_of_v_does_not_matter():
@@ -328,6 +375,23 @@ def test_drawings_are_plus_and_minus_one_and_do_not_train():
     assert len(np.unique(layer.codes.numpy(), axis=0)) == 300
     assert set(np.unique(layer.codes.numpy())) == {-1.0, 1.0}
     assert layer.trainable_weights == []
+
+
+def test_the_codes_are_the_drawings_row_by_row():
+    layer = own.DigitDistance(10)
+    layer(np.zeros((1, 84), "float32"))
+    drawn = layer.codes.numpy().reshape(10, 12, 7)
+    one = ["...#...", "..##...", ".###...", *["...#..."] * 8, ".#####."]
+    signs = [[1 if cell == "#" else -1 for cell in row] for row in one]
+    np.testing.assert_array_equal(drawn[1], signs)
+    assert (drawn[7, 0] == 1).all()  # a seven has a bar on top, a two one at the bottom
+    assert (drawn[2, -1] == 1).all() and not (drawn[2, 0] == 1).all()
+
+
+def test_codes_beyond_the_digits_are_the_same_for_every_number_of_classes():
+    many, few = own.DigitDistance(40), own.DigitDistance(12)
+    many(np.zeros((1, 84), "float32")), few(np.zeros((1, 84), "float32"))
+    np.testing.assert_array_equal(many.codes[:12], few.codes)
 
 
 def test_distance_needs_84_values():
