@@ -32,6 +32,9 @@ def _node(op, inputs):
         return graph.add(*inputs)
     if isinstance(op, layers.Concatenate):
         return graph.concat(*inputs)
+    if type(op).__name__ == "CustomScaleLayer":  # of keras.applications: x + scale * y
+        x, y = inputs
+        return graph.add(x, one(f"times {op.scale:g} plus 0", y))
     return WORDS[type(op)](op, *inputs)
 
 
