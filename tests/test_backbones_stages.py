@@ -1,11 +1,14 @@
 """Stages of a backbone, and the classic nets of tlkit.nets as backbones."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
 
 from tests.backbone_helpers import pixels, run, scramble
 from tlkit import backbones
+from tlkit.backbone_table import TABLE
 from tlkit.errors import TlkitError
 
 
@@ -58,6 +61,13 @@ def test_each_stage_holds_its_own_layers(narrow):
             "stage5": "Conv_1_bn"}  # fmt: skip
     assert {name: layers[-1] for name, layers in held.items()} == ends
     assert held["stage2"][0] == "block_1_expand" and held["stage5"][0] == "block_13_expand"
+
+
+def test_the_size_is_that_of_the_paper_unless_given(monkeypatch):
+    row = dataclasses.replace(TABLE["mobilenet_0.25"], size=64)
+    monkeypatch.setitem(TABLE, "mobilenet_0.25", row)
+    b = backbones.load("mobilenet_0.25", weights="none")
+    assert (b.size, b.net.input_shape) == (64, (None, 64, 64, 3))
 
 
 # Networks of tlkit.nets
