@@ -101,7 +101,9 @@ def mean(x):
 def zeros(x, top, bottom, left, right):
     height, width, depth = x.shape
     shape = (height + top + bottom, width + left + right, depth)
-    return one(f"zeros {(top, bottom, left, right)}", x, shape)
+    node = one(f"zeros {(top, bottom, left, right)}", x, shape)
+    node.corner = top, left
+    return node
 
 
 def crop(x, top, bottom, left, right):

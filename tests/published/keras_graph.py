@@ -62,9 +62,13 @@ def _under(op, x):
     assert op.dilation_rate == (1, 1)
     if op.padding != "valid" or not x.what.startswith("zeros"):
         return x, op.padding
-    top, bottom, left, right = eval(x.what.removeprefix("zeros "))
-    assert (top, bottom) == (left, right), "the words know squares only"
-    return x.inputs[0], (top, bottom)
+    (below,) = x.inputs
+    rows, columns = (
+        after - before for after, before in zip(x.shape[:2], below.shape, strict=False)
+    )
+    top, left = x.corner
+    assert (top, rows) == (left, columns), "the words know squares only"
+    return below, (top, rows - top)
 
 
 def _activated(op, y):
