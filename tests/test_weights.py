@@ -199,6 +199,14 @@ def test_random_values_come_from_the_seed_alone():
     assert not np.array_equal(np.ravel(first)[:9], np.ravel(second)[:9])
 
 
+def test_layers_of_one_shape_start_with_values_of_their_own():
+    net = tiny(filters=3)
+    load_weights(net, "none")
+    first, second = (net.get_layer(name).kernel.numpy() for name in ("conv0", "conv1"))
+    assert first.shape == second.shape
+    assert not np.array_equal(first, second)
+
+
 def test_reinitialise_touches_its_layers_only_and_no_generator():
     net = scrambled(tiny())
     before = values(net)
