@@ -1,8 +1,9 @@
+"""The pretrained backbones as built: their stages, their pixels, their files."""
+
 import json
 import os
 import subprocess
 import sys
-import types
 from pathlib import Path
 
 import h5py
@@ -12,6 +13,7 @@ import pytest
 from keras.src.legacy.saving import legacy_h5_format
 from keras.src.utils import file_utils
 
+from tests.backbone_helpers import assert_close, pixels, run, scramble
 from tlkit import backbones, surgery
 from tlkit.backbone_table import TABLE
 from tlkit.errors import TlkitError
@@ -27,39 +29,10 @@ LARGE = [pytest.param(n, marks=pytest.mark.large) for n in TABLE if n not in SMA
 every_backbone = pytest.mark.parametrize("name", [*SMALL, *LARGE])
 
 
-def pixels(size, channels=3, count=2):
-    rng = np.random.default_rng(0)
-    return rng.uniform(0, 255, (count, size, size, channels)).astype("float32")
-
-
-def scramble(net):
-    """Values that keep activations alive, moving statistics included, unlike any default."""
-    rng = np.random.default_rng(0)
-    for variable in net.weights:
-        noise = rng.normal(size=variable.shape).astype("float32")
-        start = variable.numpy()
-        if "variance" in variable.path or "gamma" in variable.path:
-            variable.assign(np.abs(start + 0.1 * noise) + 0.1)
-        else:
-            variable.assign(start + 0.02 * noise)
-
-
-def assert_close(found, expected):
-    """Equal up to float32 rounding, relative to the size of the values."""
-    found, expected = np.asarray(found), np.asarray(expected)
-    scale = np.abs(expected).max()
-    assert scale > 0 and np.abs(expected - expected[:1, :1, :1]).max() > 1e-3 * scale
-    np.testing.assert_allclose(found / scale, expected / scale, atol=2e-4)
-
-
-def run(backbone, images):
-    return backbone.net(backbone.preprocess(images), training=False)
-
-
 @every_backbone
 def test_contract(name):
     row = TABLE[name]
-    net = backbones._build(row, 96, 3)
+    net = backbones.build_network(row, 96, 3)
     assert net.count_params() + row.inside == row.parameters
     assert net.output.shape[-1] == row.feature_channels
 
@@ -101,7 +74,7 @@ def test_default_sizes_are_published():
 def test_halves_at_stages_are_bit_equal(name):
     row = TABLE[name]
     size = 96 if row.size == 299 else 32
-    net = backbones._build(row, size, 3)
+    net = backbones.build_network(row, size, 3)
     scramble(net)
     x = pixels(size) / 255
     for _, boundary in row.stages:
@@ -137,7 +110,7 @@ FEW = ("mobilenet_v3_small", "convnext_tiny", "efficientnet_v2_b0")
 )
 def test_preprocessing_equals_that_inside_the_model(name):
     row = TABLE[name]
-    ours = backbones._build(row, 32, 3)
+    ours = backbones.build_network(row, 32, 3)
     inside = {**dict(row.arguments), "include_preprocessing": True}
     theirs = getattr(keras.applications, row.constructor)(
         include_top=False, weights=None, input_shape=(32, 32, 3), **inside
@@ -174,9 +147,9 @@ def test_official_efficientnet_file(tmp_path, monkeypatch):
 
 def test_names_do_not_depend_on_what_was_built_before():
     row = TABLE["mobilenet_v3_small"]
-    first = backbones._build(row, 32, 3)
+    first = backbones.build_network(row, 32, 3)
     mine = keras.layers.Dense(1).name
-    second = backbones._build(row, 32, 3)
+    second = backbones.build_network(row, 32, 3)
     assert [op.name for op in first.operations] == [op.name for op in second.operations]
     assert [v.path for v in first.variables] == [v.path for v in second.variables]
     assert keras.layers.Dense(1).name not in (mine, "dense"), "the user's counters must go on"
@@ -226,6 +199,34 @@ def test_weights_of_another_network_name_the_layer(tmp_path):
     other.net.save_weights(tmp_path / "w.weights.h5")
     with pytest.raises(TlkitError, match=r"w\.weights\.h5 does not fit mobilenet: layer 'conv1'"):
         backbones.load("mobilenet", size=32, weights=str(tmp_path / "w.weights.h5"))
+
+
+@pytest.mark.parametrize("size", [96, 224])
+def test_the_file_of_the_size_is_downloaded_and_read(size, tmp_path, monkeypatch):
+    """What Keras is asked for must be what is looked for afterwards; there is one for each size."""
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    source = scrambled_narrow()
+    asked = []
+
+    def get_file(fname, origin, **kwargs):
+        asked.append(fname)
+        path = tmp_path / "models" / fname
+        path.parent.mkdir(exist_ok=True)
+        with h5py.File(path, "w") as file:
+            legacy_h5_format.save_weights_to_hdf5_group(file, source)
+        return str(path)
+
+    monkeypatch.setattr(file_utils, "get_file", get_file)
+    found = backbones.load("mobilenet_v2_0.35", size=size)
+    file = f"mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_{size}_no_top.h5"
+    assert asked == [file]
+    assert found.weights == f"imagenet {file}, {fingerprint(source.weights)}"
+
+
+def scrambled_narrow():
+    net = backbones.build_network(TABLE["mobilenet_v2_0.35"], 96, 3)
+    scramble(net)
+    return net
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v2", "resnet50"])
@@ -306,84 +307,6 @@ def test_listing_needs_no_keras():
         "stages": ["stage1", "stage2", "stage3", "stage4", "stage5"],
         "feature_channels": 1280,
     }
-
-
-# Stages
-
-
-@pytest.fixture(scope="module")
-def narrow():
-    return backbones.load("mobilenet_v2_0.35", size=32, weights="none")
-
-
-def test_where_freezing_ends(narrow):
-    assert backbones.frozen_until(narrow, "stage1") is None
-    assert backbones.frozen_until(narrow, "stage2") == "expanded_conv_project_BN"
-    assert backbones.frozen_until(narrow, "stage5") == "block_12_add"
-    assert backbones.frozen_until(narrow, "block_13_expand") == "block_12_add"
-    assert backbones.frozen_until(narrow, "Conv_1") == "block_16_project_BN"
-    with pytest.raises(TlkitError, match=r"Unknown stage .* 'block_13_expand_BN'.*block_13_expand"):
-        backbones.frozen_until(narrow, "block_13_expand_BN")
-
-
-def test_replaced_stages_are_new_and_others_bit_equal(narrow):
-    scramble(narrow.net)
-    before = {v.path: v.numpy() for v in narrow.net.weights}
-    backbones.reinitialise(narrow, ["stage4", "stage5"], seed=1)
-    layers = backbones.stage_layers(narrow)
-    new = {
-        v.path for stage in ("stage4", "stage5") for layer in layers[stage] for v in layer.weights
-    }
-    assert 0 < len(new) < len(before)
-    for variable in narrow.net.weights:
-        changed = not np.array_equal(variable.numpy(), before[variable.path])
-        assert changed == (variable.path in new), variable.path
-    with pytest.raises(TlkitError, match=r"Unknown stage of mobilenet_v2_0\.35 'stage6'"):
-        backbones.reinitialise(narrow, ["stage6"])
-
-
-# Networks of tlkit.nets
-
-
-def fake_nets():
-    def features(name, *, input_shape):
-        x = inputs = keras.Input(input_shape)
-        x = keras.layers.Conv2D(4, 3, activation="relu", name="conv1")(x)
-        return keras.Model(inputs, keras.layers.Conv2D(5, 3, name="conv2")(x), name=name)
-
-    return types.SimpleNamespace(
-        names=lambda: ["tiny-net", "resnet-50"],
-        info=lambda name: types.SimpleNamespace(pixels="unit", input_shape=(12, 12, 1)),
-        features=features,
-        stages=lambda name: (("conv1", "conv1"), ("conv2", "conv2")),
-    )
-
-
-def test_classic_nets_are_backbones_too(monkeypatch):
-    monkeypatch.setitem(sys.modules, "tlkit.nets", fake_nets())
-    b = backbones.load("tiny-net", channels=1, weights="none")
-    assert b.net.input_shape == (None, 12, 12, 1) and b.size == 12
-    assert b.stages == (backbones.Stage("conv1", "conv1"), backbones.Stage("conv2", "conv2"))
-    np.testing.assert_allclose(b.preprocess(pixels(12, 1)), pixels(12, 1) / 255, rtol=1e-6)
-    assert list(backbones.stage_layers(b)) == ["conv1", "conv2"]
-    assert backbones.load("resnet-50", weights="none", channels=1).name == "resnet-50"
-
-
-def test_classic_nets_take_files_of_three_channels_for_gray_pictures(monkeypatch, tmp_path):
-    monkeypatch.setitem(sys.modules, "tlkit.nets", fake_nets())
-    colour = backbones.load("tiny-net", weights="none")
-    colour.net.save_weights(tmp_path / "w.weights.h5")
-    gray = backbones.load("tiny-net", channels=1, weights=str(tmp_path / "w.weights.h5"))
-    x = pixels(12, 1)
-    assert_close(run(gray, x), run(colour, np.repeat(x, 3, axis=-1)))
-
-
-def test_classic_nets_have_no_imagenet_weights(monkeypatch):
-    monkeypatch.setitem(sys.modules, "tlkit.nets", fake_nets())
-    with pytest.raises(
-        TlkitError, match=r"without ImageNet weights\. The pretrained one is 'resnet50'"
-    ):
-        backbones.load("resnet-50")
 
 
 # Real weights

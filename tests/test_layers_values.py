@@ -65,6 +65,13 @@ def test_fan_in_uniform_stays_in_its_range():
     assert 0.98 * 0.024 < np.abs(values).max() <= 0.024
 
 
+def test_the_range_of_the_start_is_kept_in_saved_models():
+    config = own.FanInUniform(0.5, seed=3).get_config()
+    twin = keras.initializers.get({"class_name": "tlkit>FanInUniform", "config": config})
+    np.testing.assert_array_equal(twin((5, 4)), own.FanInUniform(0.5, seed=3)((5, 4)))
+    assert np.abs(np.asarray(twin((5, 4)))).max() <= 0.1
+
+
 # --- pooling ---
 
 
@@ -148,6 +155,15 @@ def test_unknown_pooling_is_named():
         own.WindowPool2D("medain")
 
 
+def test_windows_of_sub_sampling_may_be_larger():
+    x = normal(1, 6, 6, 1)
+    layer = own.TrainableSubsampling2D(3)
+    mean = x.reshape(1, 2, 3, 2, 3, 1).mean((2, 4))
+    np.testing.assert_allclose(layer(x), mean, rtol=1e-5, atol=1e-6)
+    model = keras.Sequential([keras.Input((6, 6, 2)), own.TrainableSubsampling2D(3)])
+    assert model.layers[0].connections() == 8 * (9 + 1)
+
+
 def test_subsampling_starts_as_average_pooling_and_is_linear():
     x = normal(2, 6, 4, 3)
     layer = own.TrainableSubsampling2D(2)
@@ -156,157 +172,6 @@ def test_subsampling_starts_as_average_pooling_and_is_linear():
     layer.coefficient.assign([1.0, 2.0, 3.0])
     layer.bias.assign([0.5, 0.0, -1.0])
     np.testing.assert_allclose(layer(x), 4 * mean * [1, 2, 3] + [0.5, 0, -1], rtol=1e-4, atol=1e-5)
-
-
-# --- local and sparse connection ---
-
-
-@pytest.mark.parametrize("stride", [1, 2])
-def test_locally_connected_by_loops(stride):
-    x = normal(2, 7, 6, 3)
-    layer = own.LocallyConnected2D(4, 3, stride)
-    y = np.asarray(layer(x))
-    layer.bias.assign(normal(*layer.bias.shape))
-    kernel, bias = (w.numpy() for w in layer.weights)
-    for i in range(y.shape[1]):
-        for j in range(y.shape[2]):
-            patch = x[:, i * stride : i * stride + 3, j * stride : j * stride + 3].reshape(2, -1)
-            expected = patch @ kernel[i, j] + bias[i, j]
-            np.testing.assert_allclose(layer(x)[:, i, j], expected, rtol=1e-4, atol=1e-5)
-
-
-def test_locally_connected_with_one_kernel_everywhere_is_a_convolution():
-    x = normal(2, 7, 6, 3)
-    layer, conv = own.LocallyConnected2D(4, 3), keras.layers.Conv2D(4, 3)
-    layer(x), conv(x)
-    layer.kernel.assign(np.broadcast_to(conv.kernel.numpy().reshape(27, 4), layer.kernel.shape))
-    np.testing.assert_allclose(layer(x), conv(x), rtol=1e-4, atol=1e-5)
-
-
-def test_locally_connected_starts_like_a_dense_layer_of_its_window():
-    layer = own.LocallyConnected2D(50, 3)
-    layer(normal(1, 12, 12, 8))
-    assert layer.kernel.numpy().std() == pytest.approx((2 / 72) ** 0.5, rel=0.02)
-
-
-MAPS = ((0, 1, 2), (1, 3), (0,), (0, 1, 2, 3))
-
-
-def full_kernel(sparse, channels, size):
-    kernel = np.zeros((size, size, channels, len(MAPS)), "float32")
-    pairs = [(source, target) for target, row in enumerate(MAPS) for source in row]
-    for place, (source, target) in enumerate(pairs):
-        kernel[:, :, source, target] = sparse[..., place]
-    return kernel
-
-
-@pytest.mark.parametrize("stride", [1, 2])
-def test_sparse_connection_is_a_convolution_with_zeros(stride):
-    x = normal(2, 8, 7, 4)
-    layer = own.SparselyConnectedConv2D(MAPS, 3, stride)
-    layer(x)
-    layer.bias.assign(normal(4))
-    kernel = full_kernel(layer.kernel.numpy(), 4, 3)
-    expected = tf.nn.conv2d(x, kernel, stride, "VALID") + layer.bias.numpy()
-    np.testing.assert_allclose(layer(x), expected, rtol=1e-4, atol=1e-5)
-
-
-def test_a_filter_does_not_see_the_other_maps():
-    layer = own.SparselyConnectedConv2D(MAPS, 3)
-    x = normal(1, 5, 5, 4)
-    before = np.asarray(layer(x))
-    x[..., 3] += 1
-    changed = (np.asarray(layer(x)) != before).any((0, 1, 2))
-    np.testing.assert_array_equal(changed, [3 in row for row in MAPS])
-
-
-def test_sparse_filters_start_with_their_own_fan_in():
-    maps = ((0,),) * 200 + (tuple(range(8)),) * 200
-    layer = own.SparselyConnectedConv2D(maps, 5)
-    layer(normal(1, 6, 6, 8))
-    kernel = layer.kernel.numpy()
-    assert kernel[..., :200].std() == pytest.approx((2 / 25) ** 0.5, rel=0.05)
-    assert kernel[..., 200:].std() == pytest.approx((2 / 200) ** 0.5, rel=0.05)
-
-
-def test_a_table_that_reads_missing_maps_is_refused():
-    with pytest.raises(ValueError, match="has 2 maps"):
-        own.SparselyConnectedConv2D(MAPS, 3)(normal(1, 5, 5, 2))
-
-
-def test_padding_is_the_constant():
-    y = own.ConstantPadding2D(2, -1.0)(normal(1, 3, 3, 1))
-    assert y.shape == (1, 7, 7, 1)
-    np.testing.assert_array_equal(np.asarray(y)[0, :2], -np.ones((2, 7, 1)))
-
-
-def test_untied_bias_adds_one_value_per_unit():
-    layer, x, bias = own.UntiedBias(), normal(2, 3, 4, 2), normal(3, 4, 2)
-    layer(x)
-    layer.bias.assign(bias)
-    np.testing.assert_array_equal(layer(x), x + bias)
-
-
-# --- outer products ---
-
-
-@pytest.mark.parametrize(("stride", "padding"), [(1, "same"), (2, "same"), (2, "valid")])
-def test_outer_product_is_a_convolution_with_rank_one_filters(stride, padding):
-    x = normal(2, 8, 7, 5)
-    layer = own.OuterProductConv2D(4, 3, stride, padding)
-    layer(x)
-    layer.bias.assign(normal(4))
-    mixing, spatial = layer.mixing.numpy()[0, 0], layer.spatial.numpy()[..., 0]
-    kernel = np.einsum("xyk,ck->xyck", spatial, mixing)
-    expected = tf.nn.conv2d(x, kernel, stride, padding.upper()) + layer.bias.numpy()
-    np.testing.assert_allclose(layer(x), expected, rtol=1e-3, atol=1e-4)
-
-
-def test_outer_product_costs_less_than_the_separable_layer():
-    layer = own.OuterProductConv2D(1, 5, use_bias=False)
-    separable = keras.layers.SeparableConv2D(1, 5, use_bias=False)
-    x = normal(1, 9, 9, 100)
-    layer(x), separable(x)
-    assert (layer.count_params(), separable.count_params()) == (125, 2600)
-
-
-# --- weight normalization ---
-
-
-@pytest.mark.parametrize("make", [lambda: keras.layers.Dense(5), lambda: keras.layers.Conv2D(5, 3)])
-def test_wrapping_changes_nothing_at_first(make):
-    x = normal(2, 6, 6, 3)
-    plain = make()
-    y = np.asarray(plain(x))
-    np.testing.assert_allclose(own.WeightNormalization(plain)(x), y, rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize(("groups", "stride"), [(1, 1), (2, 2)])
-def test_weight_is_g_times_the_direction(groups, stride):
-    x = normal(2, 6, 6, 4)
-    conv = keras.layers.Conv2D(6, 3, stride, groups=groups, activation="relu")
-    layer = own.WeightNormalization(conv)
-    layer(x)
-    g, v = normal(6), conv.kernel.numpy()
-    layer.g.assign(g)
-    plain = keras.layers.Conv2D(6, 3, stride, groups=groups, activation="relu")
-    plain(x)
-    plain.kernel.assign(v * g / np.sqrt((v**2).sum((0, 1, 2))))
-    np.testing.assert_allclose(layer(x), plain(x), rtol=1e-3, atol=1e-5)
-
-
-def test_length_of_v_does_not_matter():
-    x = normal(2, 4)
-    dense = keras.layers.Dense(3)
-    layer = own.WeightNormalization(dense)
-    y = np.asarray(layer(x))
-    dense.kernel.assign(7 * dense.kernel)
-    np.testing.assert_allclose(layer(x), y, rtol=1e-4, atol=1e-6)
-
-
-def test_only_layers_it_knows_are_wrapped():
-    with pytest.raises(TlkitError, match="Dense and Conv2D"):
-        own.WeightNormalization(keras.layers.Flatten())
 
 
 # --- LeNet-5's outputs ---
@@ -328,6 +193,23 @@ def test_drawings_are_plus_and_minus_one_and_do_not_train():
     assert len(np.unique(layer.codes.numpy(), axis=0)) == 300
     assert set(np.unique(layer.codes.numpy())) == {-1.0, 1.0}
     assert layer.trainable_weights == []
+
+
+def test_the_codes_are_the_drawings_row_by_row():
+    layer = own.DigitDistance(10)
+    layer(np.zeros((1, 84), "float32"))
+    drawn = layer.codes.numpy().reshape(10, 12, 7)
+    one = ["...#...", "..##...", ".###...", *["...#..."] * 8, ".#####."]
+    signs = [[1 if cell == "#" else -1 for cell in row] for row in one]
+    np.testing.assert_array_equal(drawn[1], signs)
+    assert (drawn[7, 0] == 1).all()  # a seven has a bar on top, a two one at the bottom
+    assert (drawn[2, -1] == 1).all() and not (drawn[2, 0] == 1).all()
+
+
+def test_codes_beyond_the_digits_are_the_same_for_every_number_of_classes():
+    many, few = own.DigitDistance(40), own.DigitDistance(12)
+    many(np.zeros((1, 84), "float32")), few(np.zeros((1, 84), "float32"))
+    np.testing.assert_array_equal(many.codes[:12], few.codes)
 
 
 def test_distance_needs_84_values():

@@ -1,20 +1,12 @@
-"""Every net of tlkit.nets against its published numbers, and what all nets promise.
+"""Records of the classic nets, and what papers print of single layers."""
 
-Tests take their nets from `names()`, so that a new family is tested by existing.
-"""
-
-import gc
-import importlib
 import json
-import textwrap
 from math import prod
 
-import keras
-import numpy as np
 import pytest
 
+from tests import published
 from tlkit import nets
-from tlkit.errors import TlkitError
 from tlkit.nets import count, spec
 
 # Closed forms for the nets whose `oracle` says "by hand": (trainable, multiply-adds).
@@ -45,100 +37,49 @@ HAND = {
     "maxpool-dropout": MAXPOOL,
 }  # fmt: skip
 
-# Keras needs seconds to trace these, or they are gigabytes; their small siblings run by default.
-DEEP = (
-    "-1202", "-190-", "-250-", "-100-", "-44", "-56", "wrn-40", "-110", "-169", "-101", "-152",
-    "-161", "-201", "nasnet", "amoebanet", "inception-v4", "inception-resnet", "overfeat",
-    "deepface", "zfnet-wide", "vgg-e", "vgg-c",
-)  # fmt: skip
 ALL = nets.names()
 
 
-def by_cost(names, most=10**9):
-    """Marks `large` the nets that are slow to trace or have more weights than `most`."""
-    slow = {
-        n for n in names if any(part in n for part in DEEP) or (nets.info(n).params or 0) > most
-    }
-    return [pytest.param(n, marks=pytest.mark.large) if n in slow else n for n in names]
+def test_every_net_has_a_drawing_and_a_record():
+    assert sorted(published.NETS) == ALL
+    assert [row["name"] for row in nets.table()] == ALL
+    assert sorted(name for family in nets.families().values() for name in family) == ALL
+    assert nets.families()["zfnet"] == ["zfnet", "zfnet-wide"]
 
 
-def families():
-    """Returns the net of fewest multiply-adds of each family."""
-    smallest = {}
-    for name in sorted(ALL, key=lambda n: -(nets.info(n).macs or 0)):
-        smallest[nets._find(name)[0].__name__] = name
-    return sorted(smallest.values())
+# What each net expects of its pixels: how its released weights, or its authors, were fed.
+PIXELS = {
+    "caffe": "alexnet alexnet-grouped caffenet zfnet zfnet-wide googlenet googlenet-aux "
+    "googlenet-naive squeezenet-1.0 squeezenet-1.1 vgg-a vgg-a-lrn vgg-b vgg-c vgg-d vgg-e "
+    "resnet-50-keras resnet-101-keras resnet-152-keras",
+    "tf": "lenet-1989 lenet-1 lenet-5 lenet-5-dense bn-inception inception-v3 inception-v3-aux "
+    "inception-v4 inception-resnet-v1 inception-resnet-v2 inception-resnet-v2-drawn mobilenet-v1 "
+    "mobilenet-v2 nasnet-mobile nasnet-large amoebanet-a resnet-50-v2 resnet-101-v2 resnet-152-v2",
+    "unit": "linear mlp mlp-dropout lenet-5-modern lenet-caffe deepface illing illing-pool2",
+}
+# How weights start unless told otherwise ("he"), and what "historic" means (nothing of its own).
+STARTS = {
+    "glorot": "googlenet googlenet-aux googlenet-naive squeezenet-1.0 squeezenet-1.1 "
+    "vgg-a vgg-a-lrn vgg-b vgg-c vgg-d vgg-e",
+    "historic": "lenet-1989 lenet-1 lenet-5 lenet-5-dense",
+}
+HISTORIC = {
+    "lecun-2.4": "lenet-1989 lenet-1 lenet-5 lenet-5-dense lenet-5-modern lenet-caffe",
+    "gauss-0.01": "alexnet alexnet-grouped caffenet alexnet-torchvision zfnet zfnet-wide "
+    "overfeat-fast overfeat-fast-slim overfeat-accurate nin deepface maxpool maxpool-dropout "
+    "maxpool-dropout-dense vgg-a vgg-a-lrn vgg-b vgg-c vgg-d vgg-e vgg-a-bn vgg-d-bn vgg-e-bn",
+}
 
 
-each_net = pytest.mark.parametrize("name", ALL)
-each_family = pytest.mark.parametrize("name", by_cost(families(), most=10_000_000))
+@pytest.mark.parametrize("name", ALL)
+def test_pixels_and_first_weights(name):
+    def kind(table, usual):
+        return next((kind for kind, listed in table.items() if name in listed.split()), usual)
 
-
-@pytest.fixture(autouse=True)
-def seeded():
-    keras.utils.set_random_seed(0)
-
-
-@pytest.fixture
-def tidy(name):
-    """Frees big nets at once: Python's own collection knows nothing of their gigabytes."""
-    yield
-    if (nets.info(name).params or 0) > 15_000_000:
-        gc.collect()
-
-
-def size(weights):
-    return sum(prod(weight.shape) for weight in weights)
-
-
-# --- the published numbers ---
-
-
-@each_net
-def test_counts_equal_the_oracle(name, tidy):
-    net, model = nets.info(name), nets.build(name, init="zeros")
-    assert size(model.trainable_weights) == net.params
-    assert model.count_params() == (net.params if net.total is None else net.total)
-    assert count.macs(model) == net.macs
-    assert count.activations(model) == net.activation_bytes
-    outputs = keras.tree.flatten(model.output)
-    assert {tuple(t.shape) for t in outputs} == {(None, net.classes)}
-    if net.connections is not None:
-        assert count.connections(model) == net.connections
-    assert_stages_hold(model, net)
-
-
-def assert_stages_hold(model, net):
-    """One tensor crosses each boundary: what is after it reads nothing else from before it."""
-    reads = sources(model)
-    main = ancestors(reads, keras.tree.flatten(model.output)[0])
-    depth = list(reads)
-    assert sorted(net.stages, key=lambda stage: depth.index(stage[1])) == list(net.stages)
-    for stage, last in net.stages:
-        before = ancestors(reads, model.get_layer(last).output)
-        crossing = {name for op in main - before for name in reads[op] if name in before}
-        assert crossing == {last}, f"stage {stage} must end with {last} alone"
-
-
-def sources(model):
-    """Returns {operation: names of the operations it reads}, in order."""
-    made_by, reads = {}, {}
-    for op in model.operations:
-        inputs = [] if isinstance(op, keras.layers.InputLayer) else keras.tree.flatten(op.input)
-        reads[op.name] = [made_by[id(tensor)] for tensor in inputs]
-        made_by.update({id(tensor): op.name for tensor in keras.tree.flatten(op.output)})
-    return reads
-
-
-def ancestors(reads, tensor):
-    """Returns the names of the operations that `tensor` depends on, its own included."""
-    found, todo = set(), [tensor._keras_history.operation.name]
-    while todo:
-        current = todo.pop()
-        if current not in found:
-            found.add(current)
-            todo.extend(reads[current])
-    return found
+    net = nets.info(name)
+    assert net.pixels == kind(PIXELS, "torch")
+    assert net.options.init == kind(STARTS, "he")
+    assert net.options.historic == kind(HISTORIC, "he")
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -243,221 +184,10 @@ def test_the_lectures_slide_of_vgg():
 def test_the_table_is_published_numbers_and_json():
     rows = {row["name"]: row for row in json.loads(json.dumps(nets.table()))}
     assert sorted(rows) == nets.names()
-    vgg = rows["vgg-d-bn"]
-    assert (vgg["params"], vgg["trainable_params"]) == (138_374_440, 138_365_992)
-    assert set(vgg) == {
-        "name", "year", "input", "params", "trainable_params", "macs", "activation_bytes",
-        "error", "source",
+    assert rows["vgg-d-bn"] == {
+        "name": "vgg-d-bn", "year": 2014, "input": [224, 224, 3], "params": 138_374_440,
+        "trainable_params": 138_365_992, "macs": 15_470_264_320, "activation_bytes": 60_950_432,
+        "error": None, "source": "Simonyan and Zisserman 2015, Table 1",
     }  # fmt: skip
-
-
-# --- what all families promise ---
-
-
-@each_family
-@pytest.mark.parametrize(("channels", "classes"), [(1, 2), (4, 17)])
-def test_other_channels_and_classes(name, channels, classes):
-    shape = (*nets.info(name).input_shape[:2], channels)
-    model = nets.build(name, input_shape=shape, classes=classes, init="zeros")
-    assert model.input_shape == (None, *shape)
-    assert {t.shape[-1] for t in keras.tree.flatten(model.output)} == {classes}
-
-
-@each_family
-def test_features_are_the_first_part_of_the_net(name):
-    features, model = nets.features(name, init="zeros"), nets.build(name, init="zeros")
-    assert features.operations[-1].name == nets.stages(name)[-1][1]
-    inside = ancestors(sources(model), model.get_layer(nets.stages(name)[-1][1]).output)
-    assert {op.name for op in features.operations} == inside
-    for layer in features.layers:
-        twin = model.get_layer(layer.name)
-        assert [w.shape for w in layer.weights] == [w.shape for w in twin.weights], layer.name
-
-
-@each_family
-def test_saved_net_is_the_same(name, tmp_path):
-    model = nets.build(name)
-    model.save(tmp_path / "net.keras")
-    loaded = keras.saving.load_model(tmp_path / "net.keras", safe_mode=True)
-    x = np.random.default_rng(0).normal(size=(1, *model.input_shape[1:])).astype("float32")
-    for ours, theirs in zip(
-        keras.tree.flatten(model(x)), keras.tree.flatten(loaded(x)), strict=True
-    ):
-        np.testing.assert_array_equal(theirs, ours)
-
-
-def train(name, **choices):
-    """Returns (first loss, mean of the last three, model) of a few steps on one batch."""
-    model = nets.build(name, classes=3, **choices)
-    model = keras.Model(model.input, keras.tree.flatten(model.output)[0])
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(6, *model.input_shape[1:])).astype("float32")
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.Dropout):
-            layer.rate = 0  # its noise would hide the trend of ten steps
-    rate = 1e-3 if (nets.info(name).params or 0) < 15_000_000 else 1e-5
-    model.compile(keras.optimizers.Adam(rate), loss)
-    losses = model.fit(x, np.arange(6) % 3, batch_size=6, epochs=10, verbose=0).history["loss"]
-    return losses[0], np.mean(losses[-3:]), model
-
-
-def quick_to_train(name):
-    """True for small images and few layers: most of the time of a step goes into tracing it."""
-    net = nets.info(name)
-    return prod(net.input_shape[:2]) <= 40 * 40 and not name.startswith(("densenet", "wrn"))
-
-
-TRAINED = [
-    name if quick_to_train(name) else pytest.param(name, marks=pytest.mark.large)
-    for name in families()
-]
-
-
-@pytest.mark.parametrize("name", TRAINED)
-def test_a_few_steps_lower_the_loss(name):
-    before, after, _ = train(name)
-    assert np.isfinite(after)
-    assert after < before
-
-
-@pytest.mark.parametrize("norm", ["batch", "layer", "instance", "group", "weight", "none"])
-def test_every_normalization_trains(norm):
-    before, after, model = train("illing", norm=norm)
-    assert after < before
-    kinds = {
-        "batch": keras.layers.BatchNormalization,
-        "layer": keras.layers.GroupNormalization,
-        "instance": keras.layers.GroupNormalization,
-        "group": keras.layers.GroupNormalization,
-    }
-    assert ("conv1_norm" in [layer.name for layer in model.layers]) == (norm in kinds)
-    if norm in kinds:
-        assert isinstance(model.get_layer("conv1_norm"), kinds[norm])
-
-
-@pytest.mark.parametrize("activation", spec.ACTIVATIONS)
-def test_every_activation_trains(activation):
-    before, after, model = train("illing", activation=activation)
-    assert after < before
-    x = np.linspace(-2, 2, 8, dtype="float32").reshape(1, 1, 1, 8)
-    formulas = {
-        "relu": np.maximum(x, 0),
-        "leaky": np.where(x > 0, x, 0.1 * x),
-        "elu": np.where(x > 0, x, np.expm1(x)),
-        "tanh": np.tanh(x),
-        "scaled-tanh": 1.7159 * np.tanh(2 / 3 * x),
-        "sigmoid": 1 / (1 + np.exp(-x)),
-        "maxout": x[..., 1::2],
-    }
-    y = model.get_layer("conv1_act")(x)
-    np.testing.assert_allclose(y, formulas[activation], rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("init", "spread"),
-    [("he", (2 / 288) ** 0.5), ("glorot", (2 / (288 + 576)) ** 0.5), ("zeros", 0)],
-)
-def test_initialisation(init, spread):
-    kernel = nets.build("illing", init=init).get_layer("conv3").kernel.numpy()
-    assert kernel.std() == pytest.approx(spread, rel=0.02)
-
-
-def test_historic_initialisation_is_the_familys():
-    kernel = (
-        nets.features("alexnet", input_shape=(80, 80, 3), init="historic").get_layer("conv3").kernel
-    )
-    assert kernel.numpy().std() == pytest.approx(0.01, rel=0.02)
-    kernel = nets.build("lenet-5", init="historic").get_layer("c5").kernel.numpy()
-    assert np.abs(kernel).max() <= 2.4 / 400
-    assert kernel.std() == pytest.approx(2.4 / 400 / 3**0.5, rel=0.02)
-
-
-def test_batch_normalization_replaces_the_bias_and_weight_keeps_it():
-    biased = {
-        n: nets.build("illing", norm=n).get_layer("conv1").weights
-        for n in ("batch", "none", "weight")
-    }
-    assert [len(weights) for weights in biased.values()] == [1, 2, 3]
-
-
-# --- refusals ---
-
-
-def test_unknown_names_are_met_with_near_ones():
-    with pytest.raises(TlkitError, match="'vgg-d'"):
-        nets.build("vgg-dd")
-
-
-def test_no_classes_is_not_the_default_number():
-    with pytest.raises(TlkitError, match="without top"):
-        nets.build("linear", classes=0)
-
-
-@pytest.mark.parametrize("choice", ["norm", "activation", "init"])
-def test_unknown_choices_are_named(choice):
-    with pytest.raises(TlkitError, match=r"Unknown .* 'batsch'"):
-        nets.build("illing", **{choice: "batsch"})
-
-
-@pytest.mark.parametrize(("name", "shape"), [
-    ("vgg-a", (16, 16, 3)), ("lenet-5", (20, 20, 1)), ("alexnet", (40, 40, 3)),
-    ("deepface", (50, 50, 3)),
-])  # fmt: skip
-def test_too_small_an_input_names_the_layer_that_refuses(name, shape):
-    with pytest.raises(
-        TlkitError, match=rf"'{name}' cannot take input .*its layer '.*larger input_shape"
-    ):
-        nets.build(name, input_shape=shape, init="zeros")
-
-
-def test_dense_layers_need_a_known_size_and_convolutions_do_not():
-    with pytest.raises(TlkitError, match="fixed height and width"):
-        nets.build("vgg-a", input_shape=(None, None, 3), init="zeros")
-    assert nets.features("vgg-a", input_shape=(None, None, 3), init="zeros").output_shape[1] is None
-    assert nets.build("all-cnn-c", input_shape=(None, None, 3)).output_shape == (None, 10)
-
-
-def test_instance_normalization_of_one_value_is_refused():
-    with pytest.raises(TlkitError, match="one value"):
-        nets.build("lenet-5", norm="instance")
-
-
-@pytest.mark.parametrize("choice", [{"activation": "maxout"}, {"norm": "weight"}])
-def test_the_wiring_table_of_lenet_5_refuses_what_it_cannot_do(choice):
-    with pytest.raises(TlkitError, match="Choose another"):
-        nets.build("lenet-5", **choice)
-
-
-# --- a family is a file ---
-
-FAMILY = """
-from tlkit.nets.rows import Conv, GlobalAvgPool, MaxPool, logits
-from tlkit.nets.spec import Net
-
-def features(variant):
-    yield "conv1", Conv(4, 3)
-    yield "pool1", MaxPool(2)
-
-def top(variant, classes):
-    yield "pool", GlobalAvgPool()
-    yield "logits", logits(classes)
-
-NETS = {"novel": Net(variant="", year=2026, source="this test", oracle="by hand: 112 + 4 x 5 + 5",
-                     params=137, macs=None, input_shape=(8, 8, 3), classes=5,
-                     stages=(("one", "pool1"),))}
-"""
-
-
-def test_a_new_file_is_a_new_family_and_its_removal_the_end_of_it(tmp_path, monkeypatch):
-    file = tmp_path / "novel_family.py"
-    file.write_text(textwrap.dedent(FAMILY))
-    before = nets.names()
-    monkeypatch.setattr(nets, "__path__", [*nets.__path__, str(tmp_path)])
-    importlib.invalidate_caches()
-    assert nets.names() == sorted([*before, "novel"])
-    assert nets.build("novel").count_params() == nets.info("novel").params
-    assert {row["name"]: row["params"] for row in nets.table()}["novel"] == 137
-    file.unlink()
-    importlib.invalidate_caches()
-    assert nets.names() == before
+    assert rows["squeezenet-1.0"]["params"] == rows["squeezenet-1.0"]["trainable_params"]
+    assert rows["squeezenet-1.0"]["error"].startswith("42.5 / 19.7 %")

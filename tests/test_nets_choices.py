@@ -31,6 +31,8 @@ def test_every_family_takes_every_kind_of_normalization(name, norm):
     found = {type(x) for x in layers if isinstance(x, tuple(NORMALIZED.values()))}
     assert found == {NORMALIZED[norm]} - {type(None)}
     assert not [x for x in model.layers if x.name.endswith("_norm") and norm in ("weight", "none")]
+    biased = {x.use_bias for x in model.layers if isinstance(x, keras.layers.Conv2D)}
+    assert norm == "weight" or biased == {norm == "none"} or name == "bn-inception"
     ends = [last for _, last in nets.stages(name)]
     assert {op.name for op in model.operations}.issuperset(ends)
     assert model.operations[-1].name == ends[-1]

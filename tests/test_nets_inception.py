@@ -8,7 +8,7 @@ import pytest
 
 from tlkit import nets
 from tlkit.errors import TlkitError
-from tlkit.nets import count
+from tlkit.nets import count, googlenet, inception
 from tlkit.nets.branches import Branches, ScaledResidual, branches
 from tlkit.nets.rows import Conv
 from tlkit.nets.spec import Options
@@ -86,6 +86,11 @@ def test_bn_inception_on_the_231_pixels_of_the_prototxt():
     assert model.get_layer("conv1").output.shape == (None, 116, 116, 64)
     stem = model.get_layer("conv1")
     assert [tuple(w.shape) for w in stem.weights] == [(7, 7, 3, 8), (1, 1, 24, 64), (64,)]
+
+
+def test_losses_of_auxiliary_heads_weigh_as_published():
+    assert googlenet.AUXILIARY_WEIGHT == 0.3  # Szegedy et al. 2015, section 5
+    assert inception.AUXILIARY_WEIGHT == 0.4  # slim, and torchvision's training reference
 
 
 def test_auxiliary_head_of_v3():

@@ -1,21 +1,26 @@
 """The nets that keras.applications has too, with the same random weights and statistics: equal
-outputs, bit for bit. Equal counts would not tell SAME padding from zeros."""
+outputs, bit for bit. Equal counts would not tell SAME padding from zeros.
+
+Every net is compared layer by layer with its drawing in each run (test_nets_published_*); what is
+computed here shows that equal drawings are equal nets."""
 
 import keras
 import numpy as np
 import pytest
 from keras import applications
 
+from tests import published
+from tests.published import graph, keras_graph
 from tlkit import nets
 
 large = pytest.mark.large
 
 # name of ours, of theirs, size: odd and even ones, so that each padding rule shows
 TABLE = [
-    ("vgg-d", "VGG16", 64),
+    pytest.param("vgg-d", "VGG16", 64, marks=large),
     pytest.param("vgg-d", "VGG16", 75, marks=large),
     pytest.param("vgg-e", "VGG19", 64, marks=large),
-    ("resnet-50-keras", "ResNet50", 64),
+    pytest.param("resnet-50-keras", "ResNet50", 64, marks=large),
     pytest.param("resnet-50-keras", "ResNet50", 75, marks=large),
     pytest.param("resnet-101-keras", "ResNet101", 64, marks=large),
     pytest.param("resnet-152-keras", "ResNet152", 64, marks=large),
@@ -23,10 +28,10 @@ TABLE = [
     pytest.param("resnet-50-v2", "ResNet50V2", 75, marks=large),
     pytest.param("resnet-101-v2", "ResNet101V2", 64, marks=large),
     pytest.param("resnet-152-v2", "ResNet152V2", 64, marks=large),
-    ("densenet-121", "DenseNet121", 64),
+    pytest.param("densenet-121", "DenseNet121", 64, marks=large),
     pytest.param("densenet-169", "DenseNet169", 64, marks=large),
     pytest.param("densenet-201", "DenseNet201", 75, marks=large),
-    ("inception-v3", "InceptionV3", 75),
+    pytest.param("inception-v3", "InceptionV3", 75, marks=large),
     pytest.param("inception-v3", "InceptionV3", 128, marks=large),
     pytest.param("inception-resnet-v2", "InceptionResNetV2", 75, marks=large),
     pytest.param("inception-resnet-v2", "InceptionResNetV2", 128, marks=large),
@@ -38,6 +43,10 @@ TABLE = [
     pytest.param("nasnet-mobile", "NASNetMobile", 75, marks=large),
     pytest.param("nasnet-large", "NASNetLarge", 75, marks=large),
 ]
+
+
+def _values(row):
+    return getattr(row, "values", row)
 
 
 @pytest.mark.parametrize(("ours", "theirs", "size"), TABLE)
@@ -53,6 +62,20 @@ def test_outputs_are_bit_equal_to_keras_applications(ours, theirs, size):
     want, got = (np.asarray(model(images, training=False)) for model in (known, net))
     assert want.std() > 1e-3 and np.isfinite(want).all()
     np.testing.assert_array_equal(got, want)
+
+
+@large
+@pytest.mark.parametrize(
+    ("ours", "theirs"), sorted({(row[0], row[1]) for row in map(_values, TABLE)})
+)
+def test_drawings_are_those_of_keras_applications(ours, theirs):
+    """The drawings in tests/published are read off papers; Keras's own graphs say the same."""
+    shape = nets.info(ours).input_shape
+    model = getattr(applications, theirs)(weights=None, include_top=False, input_shape=shape)
+    stages, _ = published.drawn(published.NETS[ours]())
+    nodes = keras_graph.read(model)
+    drawn = list(stages.values())[-1]
+    assert graph.listing(*keras_graph.ends(model, nodes)) == graph.listing(drawn)
 
 
 def _randomise(model):

@@ -35,3 +35,10 @@ def test_fire_squeezes_then_expands_in_two_ways():
 def test_sizes_are_free():
     model = nets.build("squeezenet-1.1", input_shape=(64, 96, 1), classes=4, init="zeros")
     assert model.output_shape == (None, 4)
+
+
+def test_layers_stand_in_the_order_of_the_released_weights():
+    """Files of weights are read in this order, whatever the layers are called."""
+    model = nets.features("squeezenet-1.1", input_shape=(64, 64, 3), init="zeros")
+    fires = [f"fire{i}_{kind}" for i in range(2, 10) for kind in ("squeeze", "expand1", "expand3")]
+    assert [layer.name for layer in model.layers if layer.weights] == ["conv1", *fires]

@@ -1,3 +1,5 @@
+"""Pixels to what networks expect: the published functions, known values, other channels."""
+
 import keras
 import numpy as np
 import pytest
@@ -63,6 +65,28 @@ def test_keeps_other_channels(kind, channels):
         row = KINDS[kind]
         extra = (pixels[..., 3:] / row.divide - np.mean(row.mean)) / np.mean(row.std)
         np.testing.assert_allclose(out[..., 3:], extra, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("channels", [1, 2])
+def test_fewer_channels_take_the_average_constants_in_their_order(kind, channels):
+    pixels = np.random.default_rng(2).uniform(0, 255, (1, 3, 3, channels)).astype("float32")
+    row = KINDS[kind]
+    expected = (pixels / row.divide - np.mean(row.mean)) / np.mean(row.std)
+    np.testing.assert_allclose(Preprocess(kind)(pixels), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_caffe_turns_the_first_three_of_four_channels():
+    pixels = np.array([10, 20, 30, 40], "float32").reshape(1, 1, 1, 4)
+    means = np.array([103.939, 116.779, 123.68])
+    expected = [*(np.array([30, 20, 10]) - means), 40 - means.mean()]
+    np.testing.assert_allclose(np.ravel(Preprocess("caffe", 4)(pixels)), expected, rtol=1e-5)
+
+
+def test_the_shape_says_the_planes_of_the_network():
+    assert Preprocess("caffe", 3).compute_output_shape((None, 5, 6, 1)) == (None, 5, 6, 3)
+    assert Preprocess("caffe").compute_output_shape((None, 5, 6, 1)) == (None, 5, 6, 1)
+    assert Preprocess("tf", 1)(np.zeros((1, 2, 2, 1), "float32")).shape == (1, 2, 2, 1)
 
 
 def test_constants():

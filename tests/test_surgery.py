@@ -1,3 +1,5 @@
+"""Cuts through networks: which are legal, which are clean, and that halves are the whole."""
+
 import keras
 import numpy as np
 import pytest
@@ -86,11 +88,68 @@ def test_cut_before_an_activation_that_starts_the_next_blocks_is_clean():
     assert surgery.clean_cuts(net) == ["image", "bn", "sum"]
 
 
+WEIGHTED = {
+    "conv": lambda: layers.Conv2D(3, 1, name="first"),
+    "depthwise": lambda: layers.DepthwiseConv2D(1, name="first"),
+    "separable": lambda: layers.SeparableConv2D(3, 1, name="first"),
+    "dense": lambda: layers.Dense(3, name="first"),
+}
+FINISHING = {
+    "norm": layers.BatchNormalization, "act": lambda: layers.Activation("tanh"),
+    "relu": layers.ReLU, "leaky": layers.LeakyReLU, "prelu": layers.PReLU,
+    "drop": lambda: layers.Dropout(0.5),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("before", WEIGHTED)
+@pytest.mark.parametrize("after", FINISHING)
+def test_no_cut_between_a_layer_and_what_finishes_it(before, after):
+    x = inputs = keras.Input((4, 4, 3), name="image")
+    x = FINISHING[after]()(WEIGHTED[before]()(x))
+    net = keras.Model(inputs, layers.MaxPooling2D(name="pool")(x))
+    assert "first" in names(net)
+    assert surgery.clean_cuts(net) == ["image", x._keras_history.operation.name, "pool"]
+
+
+@pytest.mark.parametrize(("after", "torn"), [
+    ("act", True), ("relu", True), ("drop", True), ("norm", False),
+])  # fmt: skip
+def test_no_cut_between_a_normalization_and_its_activation(after, torn):
+    x = inputs = keras.Input((4, 4, 3), name="image")
+    x = layers.BatchNormalization(name="first")(x)
+    net = keras.Model(inputs, FINISHING[after]()(x))
+    assert ("first" in surgery.clean_cuts(net)) != torn
+
+
+def test_pooling_after_a_convolution_may_be_cut_off():
+    x = inputs = keras.Input((4, 4, 3), name="image")
+    x = layers.MaxPooling2D(name="pool")(layers.Conv2D(3, 1, name="conv")(x))
+    assert surgery.clean_cuts(keras.Model(inputs, x)) == ["image", "conv", "pool"]
+
+
 def test_a_layer_called_twice_is_no_address():
     x = inputs = keras.Input((8, 8, 3), name="image")
     shared = layers.Conv2D(3, 1, name="shared")
     x = layers.ReLU(name="end")(shared(shared(x)))
     assert names(keras.Model(inputs, x)) == ["image", "end"]
+
+
+def test_several_outputs_are_refused():
+    inputs = keras.Input((2,))
+    with pytest.raises(TlkitError, match="1 inputs and 2 outputs"):
+        surgery.cut_points(keras.Model(inputs, [layers.ReLU()(inputs), layers.ReLU()(inputs)]))
+
+
+def test_halves_have_the_names_of_their_place(net):
+    stem, tail = surgery.split(net, "sum")
+    assert (stem.name, tail.name) == ("tiny_stem", "tiny_tail")
+    assert stem.output_shape == tail.input_shape == (None, 8, 8, 4)
+
+
+def test_a_tensor_is_also_had_where_nothing_can_be_cut(net):
+    inside = keras.Model(net.input, surgery.tensor_at(net, "b_conv"))
+    assert inside.layers[-1].name == "b_conv"
+    assert len(surgery.layers_with_weights([*net.operations, *net.operations])) == 6
 
 
 def test_several_inputs_are_refused():

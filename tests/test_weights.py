@@ -1,170 +1,22 @@
+"""Where weights come from: Keras's cache, its files, the seed; fingerprints and other channels."""
+
 import os
 import random
-import zipfile
 from pathlib import Path
 
-import h5py
 import keras
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from keras import layers
-from keras.src.legacy.saving import legacy_h5_format
 from keras.src.utils import file_utils
 
+from tests.small_nets import assert_same, save, scrambled, tiny, values
 from tlkit import weights
 from tlkit.backbone_table import TABLE
 from tlkit.errors import TlkitError
 from tlkit.imagenet_files import imagenet_file
 from tlkit.weights import Official, fingerprint, inflate, load_weights, reinitialise
-
-
-def tiny(*, filters=4, depth=2, top=False, normalized=False, channels=3):
-    x = inputs = keras.Input((8, 8, channels), name="image")
-    if normalized:
-        x = layers.Normalization(name="normalization")(x)
-    for i in range(depth):
-        x = layers.Conv2D(filters, 3, padding="same", name=f"conv{i}")(x)
-        x = layers.BatchNormalization(name=f"bn{i}")(x)
-        x = layers.ReLU(name=f"relu{i}")(x)
-        x = layers.Dropout(0.1, name=f"drop{i}")(x)  # has a random generator among its variables
-    if top:
-        x = layers.GlobalAveragePooling2D(name="pool")(x)
-        x = layers.Dense(7, name="logits")(x)
-    return keras.Model(inputs, x, name="tiny")
-
-
-def scrambled(net, seed=0):
-    """Gives every variable values that no initialiser draws."""
-    rng = np.random.default_rng(seed)
-    net.set_weights([rng.uniform(1, 2, v.shape).astype("float32") for v in net.weights])
-    return net
-
-
-def save(net, path):
-    """Saves in the format that the name asks for; `.h5` is Keras 2's file of weights."""
-    if path.name.endswith(".weights.h5"):
-        net.save_weights(path)
-    elif path.suffix == ".keras":
-        net.save(path)
-    else:
-        with h5py.File(path, "w") as file:
-            legacy_h5_format.save_weights_to_hdf5_group(file, net)
-    return path
-
-
-def values(net):
-    return net.get_weights()
-
-
-def assert_same(found, expected):
-    for a, b in zip(found, expected, strict=True):
-        np.testing.assert_array_equal(a, b)
-
-
-FORMATS = ["w.weights.h5", "w.keras", "w.h5"]
-
-
-@pytest.mark.parametrize("name", FORMATS)
-@pytest.mark.parametrize("top", [False, True], ids=["notop", "top"])
-def test_every_format_with_and_without_top(tmp_path, name, top):
-    source = scrambled(tiny(top=top))
-    net = tiny()
-    origin = load_weights(net, save(source, tmp_path / name))
-    assert_same(values(net), values(source)[: len(net.weights)])
-    assert origin == f"file {name}, {fingerprint(net.weights)}"
-
-
-@pytest.mark.parametrize("name", FORMATS[:2])
-def test_network_inside_a_classifier_is_found(tmp_path, name):
-    base = scrambled(tiny())
-    inputs = keras.Input((8, 8, 3))
-    x = layers.Conv2D(3, 1)(inputs)  # shifts the counters outside, not inside
-    classifier = keras.Model(inputs, layers.Dense(2)(layers.Flatten()(base(x))))
-    classifier.compile("adam", "mse", run_eagerly=True)
-    classifier.fit(np.ones((2, 8, 8, 3)), np.ones((2, 2)), verbose=0)
-    net = tiny()
-    load_weights(net, save(classifier, tmp_path / name))
-    assert_same(values(net), values(base))
-
-
-def test_a_whole_model_file_of_keras_2(tmp_path):
-    source = scrambled(tiny(top=True))
-    with h5py.File(tmp_path / "model.h5", "w") as file:
-        legacy_h5_format.save_weights_to_hdf5_group(file.create_group("model_weights"), source)
-    net = tiny()
-    load_weights(net, tmp_path / "model.h5")
-    assert_same(values(net), values(source)[: len(net.weights)])
-
-
-@pytest.mark.parametrize("name", FORMATS)
-@pytest.mark.parametrize(
-    ("other", "message"),
-    [
-        ({"filters": 6}, r"does not fit tiny: layer 'conv0' needs .*4.*, the file holds .*6"),
-        ({"depth": 1}, r"does not fit tiny: layer 'conv1' needs .*, the file holds nothing"),
-        ({"depth": 3}, r"deeper network than tiny: it goes on with layer '.*conv"),
-    ],
-    ids=["width", "shallower", "deeper"],
-)
-def test_another_network_is_refused_and_nothing_changes(tmp_path, name, other, message):
-    path = save(scrambled(tiny(**other)), tmp_path / name)
-    net = tiny()
-    before = values(net)
-    with pytest.raises(TlkitError, match=message):
-        load_weights(net, path)
-    assert_same(values(net), before)
-
-
-@pytest.mark.parametrize("name", FORMATS)
-def test_statistics_of_imagenet_are_dropped_and_others_refused(tmp_path, name):
-    source = scrambled(tiny(normalized=True))
-    mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
-    for variance in (std, std**2):
-        source.get_layer("normalization").set_weights([mean, variance, np.array(0)])
-        net = tiny()
-        load_weights(net, save(source, tmp_path / name))
-        assert_same(values(net), values(source)[3:])
-    source.get_layer("normalization").set_weights([mean * 0, std * 0 + 1, np.array(0)])
-    with pytest.raises(TlkitError, match=r"trained on pixels with mean .*'normalization"):
-        load_weights(net, save(source, tmp_path / name))
-
-
-@pytest.mark.parametrize("name", FORMATS)
-def test_truncated_file_is_named(tmp_path, name):
-    path = save(tiny(), tmp_path / name)
-    path.write_bytes(path.read_bytes()[:-5000])
-    with pytest.raises(TlkitError, match=f"{name} cannot be read as Keras weights"):
-        load_weights(tiny(), path)
-
-
-def test_damage_inside_an_intact_frame_is_named(tmp_path):
-    path = save(tiny(), tmp_path / "w.h5")
-    with h5py.File(path, "r+") as file:
-        del file["bn1"]
-    with pytest.raises(TlkitError, match=r"w\.h5 cannot be read as Keras weights"):
-        load_weights(tiny(), path)
-
-
-def test_keras_2_file_of_a_nested_model_gets_a_short_error(tmp_path):
-    inputs = keras.Input((8, 8, 3))
-    nested = keras.Model(inputs, layers.Flatten()(tiny()(inputs)))
-    with pytest.raises(TlkitError, match=r"the file holds 12 arrays \(\(3, 3, 3, 4\), \.\.\.\)"):
-        load_weights(tiny(), save(nested, tmp_path / "w.h5"))
-
-
-def test_a_zip_of_something_else_is_named(tmp_path):
-    with zipfile.ZipFile(tmp_path / "w.keras", "w") as file:
-        file.writestr("readme.txt", "hello")
-    with pytest.raises(TlkitError, match=r"w\.keras cannot be read as Keras weights"):
-        load_weights(tiny(), tmp_path / "w.keras")
-
-
-def test_a_missing_file_says_what_may_be_given():
-    with pytest.raises(TlkitError, match="'imagnet' not found: give 'imagenet', 'none' or"):
-        load_weights(tiny(), "imagnet")
-
 
 # ImageNet files and Keras's cache
 
@@ -174,6 +26,11 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     (tmp_path / "models").mkdir()
     return tmp_path / "models"
+
+
+def test_a_missing_file_says_what_may_be_given():
+    with pytest.raises(TlkitError, match="'imagnet' not found: give 'imagenet', 'none' or"):
+        load_weights(tiny(), "imagnet")
 
 
 def never():
@@ -242,6 +99,27 @@ def test_download_puts_the_file_where_we_look(cache):
     official = Official("w.h5", None, lambda: save(source, cache / "w.h5"))
     load_weights(net, "imagenet", official=official)
     assert_same(values(net), values(source))
+
+
+def test_what_was_downloaded_is_checked_too(cache):
+    official = Official("w.h5", "0" * 32, lambda: save(tiny(), cache / "w.h5"))
+    with pytest.raises(TlkitError, match="not the file that Keras published"):
+        weights.fetch(official)
+    assert (cache / "w.h5").exists()
+
+
+def test_a_download_to_somewhere_else_is_told(cache):
+    with pytest.raises(TlkitError, match=rf"but not to {cache}"):
+        weights.fetch(Official("w.h5", None, lambda: None))
+
+
+def test_the_cache_is_the_folder_that_the_environment_names(tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    assert weights.keras_cache() == tmp_path / "models"
+    monkeypatch.delenv("KERAS_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    (tmp_path / "me").mkdir()
+    assert weights.keras_cache() == tmp_path / "me" / ".keras" / "models"
 
 
 def test_network_without_imagenet_weights_says_so():
@@ -321,6 +199,14 @@ def test_random_values_come_from_the_seed_alone():
     assert not np.array_equal(np.ravel(first)[:9], np.ravel(second)[:9])
 
 
+def test_layers_of_one_shape_start_with_values_of_their_own():
+    net = tiny(filters=3)
+    load_weights(net, "none")
+    first, second = (net.get_layer(name).kernel.numpy() for name in ("conv0", "conv1"))
+    assert first.shape == second.shape
+    assert not np.array_equal(first, second)
+
+
 def test_reinitialise_touches_its_layers_only_and_no_generator():
     net = scrambled(tiny())
     before = values(net)
@@ -362,6 +248,11 @@ def test_fingerprint_sees_every_value_and_the_order(first, data):
     assert fingerprint([v[None] for v in first]) != fingerprint(first)
     if not all(np.array_equal(a, b) for a, b in zip(first, first[::-1], strict=True)):
         assert fingerprint(first[::-1]) != fingerprint(first)
+
+
+def test_fingerprint_sees_the_kind_of_number():
+    zeros = [np.zeros(4, kind) for kind in ("float32", "int32", "float16")]
+    assert len({fingerprint([value]) for value in zeros}) == 3
 
 
 def test_fingerprint_of_variables_is_that_of_their_values():

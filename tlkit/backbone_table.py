@@ -29,7 +29,7 @@ class Spec:
     feature_channels: int
     boundaries: tuple[str, ...]  # last operation of each stage
     arguments: tuple[tuple[str, Any], ...] = ()  # for the constructor
-    inside: int = 0  # parameters of in-model normalization that move to our layer, see `_build`
+    inside: int = 0  # parameters of in-model normalization that move to our layer, see `backbones.build_network`
 
     @property
     def stages(self) -> tuple[tuple[str, str], ...]:

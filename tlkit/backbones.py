@@ -18,6 +18,7 @@ from tlkit.imagenet_files import imagenet_file
 __all__ = [
     "Backbone",
     "Stage",
+    "build_network",
     "describe",
     "frozen_until",
     "load",
@@ -81,7 +82,11 @@ def load(
     # Always, so that the architecture does not depend on where the values come from.
     planes = 3 if channels == 1 else channels
     net, origin = _filled(
-        lambda n: _build(row, size, n), planes, weights, official=_official(row, size), seed=seed
+        lambda n: build_network(row, size, n),
+        planes,
+        weights,
+        official=_official(row, size),
+        seed=seed,
     )
     return _backbone(
         row.name, net, (row.preprocessing, planes), row.stages, (size, channels, origin)
@@ -185,8 +190,8 @@ def _construct(row: Spec, size: int, planes: int, **more: Any) -> Any:
         )
 
 
-def _build(row: Spec, size: int, planes: int) -> Any:
-    """Returns the network, always without in-model preprocessing.
+def build_network(row: Spec, size: int, planes: int) -> Any:
+    """Returns the network of a row, always without in-model preprocessing, with any weights.
 
     EfficientNet has no switch for that, and Keras builds it differently for ImageNet weights than
     for others, so that the official file loaded by path gives wrong answers in silence. Here the

@@ -23,6 +23,11 @@ def names() -> list[str]:
     return sorted(name for family in _families() for name in family.NETS)
 
 
+def families() -> dict[str, list[str]]:
+    """Returns the names of the nets of each family, a family being a file."""
+    return {family.__name__.rpartition(".")[2]: sorted(family.NETS) for family in _families()}
+
+
 def info(name: str) -> Net:
     """Returns what is published of the net. Raises `TlkitError` for an unknown name."""
     return _find(name)[1]

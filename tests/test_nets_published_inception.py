@@ -1,0 +1,11 @@
+"""The Inception families: their published numbers, and every layer of them as drawn."""
+
+import pytest
+
+from tests.published import inception
+from tests.published.contract import assert_published
+
+
+@pytest.mark.parametrize("name", inception.NETS)
+def test_the_net_is_as_published(name):
+    assert_published(name)

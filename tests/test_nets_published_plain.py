@@ -1,0 +1,11 @@
+"""Chains of layers: their published numbers, and every layer of them as drawn."""
+
+import pytest
+
+from tests.published import plain
+from tests.published.contract import assert_published
+
+
+@pytest.mark.parametrize("name", plain.NETS)
+def test_the_net_is_as_published(name):
+    assert_published(name)
