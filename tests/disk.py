@@ -89,7 +89,9 @@ class Disk:
 
     def after(self, kind: str, number: int, moment: str) -> Path:
         """Returns the copy of the disk after that death."""
-        found = [x.folder for x in self.left if (x.kind, x.number, x.moment) == (kind, number, moment)]
+        found = [
+            x.folder for x in self.left if (x.kind, x.number, x.moment) == (kind, number, moment)
+        ]
         return found[-1]
 
 

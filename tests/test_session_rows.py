@@ -10,8 +10,16 @@ import pytest
 
 from tests.conftest import tiny_backbone, write_pictures
 from tests.scripted import (
-    DEEPER, HEAD, TAIL, Script, finished, new_model, pictures, played, values,
-)  # fmt: skip
+    DEEPER,
+    HEAD,
+    TAIL,
+    Script,
+    finished,
+    new_model,
+    pictures,
+    played,
+    values,
+)
 from tlkit import augment, features, finetune
 from tlkit.data import load_images
 from tlkit.errors import TlkitError

@@ -37,13 +37,13 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, list[np.ndarray]]]:
     """
     groups: dict[str, dict[int, np.ndarray]] = {}
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             facts = json.loads(archive["facts"].tobytes())
             for key in archive.files:
                 if key != "facts":
                     name, _, place = key.rpartition("/")
                     groups.setdefault(name, {})[int(place)] = archive[key]
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise TlkitError(
             f"The checkpoint {path} is damaged ({error}); start the run anew."
         ) from error

@@ -10,7 +10,7 @@ import numpy as np
 from tlkit import augment, calibration, checkpoint, features, progress, training
 from tlkit.audit import Audit
 from tlkit.errors import TlkitError
-from tlkit.model import PIXELS, POOLED, Classifier
+from tlkit.model import PIXELS, POOLED
 from tlkit.phases import view_count
 from tlkit.run import Run
 
