@@ -59,14 +59,6 @@ def whole(tmp_path_factory):
     return run, state(model), disk
 
 
-def test_every_kind_of_file_that_a_run_writes_is_watched(whole):
-    _, _, disk = whole
-    assert dict(disk.writes) == WRITES
-    moments = {(left.kind, left.number, left.moment) for left in disk.left}
-    assert moments == {(k, n, m) for k, c in WRITES.items() for n in range(c) for m in MOMENTS}
-
-
-MOMENTS = ("torn", "done")
 BEFORE = [
     ("manifest", 0, "torn"),
     ("quarantine", 0, "torn"),
@@ -142,6 +134,15 @@ def test_a_run_without_its_checkpoint_does_not_begin_anew(whole, tmp_path):
     (folder / "run" / "checkpoint.npz").unlink()
     with pytest.raises(TlkitError, match=r"checkpoint\.npz is missing.*Start it anew"):
         finetune.resume(folder / "run", source=SOURCE)
+
+
+def test_every_kind_of_file_that_a_run_writes_is_watched(whole):
+    _, _, disk = whole
+    assert dict(disk.writes) == WRITES
+    moments = {(left.kind, left.number, left.moment) for left in disk.left}
+    assert moments == {
+        (k, n, m) for k, c in WRITES.items() for n in range(c) for m in ("torn", "done")
+    }
 
 
 def copied(whole, death, tmp_path) -> Path:

@@ -1,17 +1,19 @@
 """What a run writes down and answers, against numbers worked out from what it was given."""
 
 import dataclasses
+import datetime
 import json
 import math
 
 import numpy as np
 import pytest
 
-from tests.conftest import UNSORTED
+from tests.conftest import UNSORTED, tiny_backbone, write_pictures
 from tests.scripted import DEEPER, HEAD, Script, finished, logits_of, new_model, pictures
 from tlkit import summary
 from tlkit.data import load_images
 from tlkit.errors import TlkitError
+from tlkit.model import Classifier
 from tlkit.phases import Phase
 from tlkit.run import Run
 from tlkit.store import Store
@@ -173,7 +175,9 @@ def test_the_log_has_a_line_for_each_epoch(made):
     lines = (made[0].folder / "log.txt").read_text().splitlines()
     assert len([line for line in lines if " epoch " in line]) == 7
     (first,) = [line for line in lines if "epoch   1 head" in line]
-    assert "validation loss 1.6000" in first and first[:4].isdigit()
+    train = f"loss {(10 + 29 * 3) / 39:.4f} accuracy {6 / 39:.3f}"  # as the script says
+    assert f"  {train}  validation loss 1.6000 accuracy 0.000  " in first
+    assert datetime.datetime.fromisoformat(first.split()[0]).year > 2000
     assert any("cached 2 views of" in line and "at stage1" in line for line in lines)
 
 
@@ -202,11 +206,40 @@ def test_a_report_has_the_numbers_of_its_run(told, data):
     assert [row["best"] for row in context["history"]] == [False, True] + 5 * [False]
     assert all("seconds" not in row for row in context["history"])
     assert context["temperature"] == run.model.temperature
-    settings = context["run"]
-    assert (settings["seed"], settings["size"], settings["seconds"]) == (11, 32, run.seconds)
-    assert settings["backbone"] == "tiny" and "stopped" not in settings
-    assert "rate 0.01 step" in settings["phase live"]
+    assert context["versions"] == run.versions
     assert str(run.folder) in context["usage"]["Python"]
+
+
+def test_a_report_has_the_settings_of_its_run(told):
+    context, run = told
+    settings = dict(context["run"])
+    assert settings.pop("started").timestamp() == int(run.began)
+    assert settings == {
+        "task": "3 classes, 39 training images", "backbone": "tiny", "weights": "test values",
+        "size": 32, "resize": "crop", "channels": 3, "head": "linear", "seed": 11,
+        "seconds": run.seconds, "folder": str(run.folder),
+        "phase head": "adamw, rate 0.02 cosine, decay 0.001, smoothing 0.1, augmentation none, "
+        "batch 16",
+        "phase live": "adamw, rate 0.01 step, decay 0.001, smoothing 0.1, augmentation flip, "
+        "batch 16",
+    }  # fmt: skip
+
+
+def test_what_the_checks_found_is_written_and_reported(tmp_path):
+    photos = write_pictures(tmp_path / "photos", 8)
+    (photos / "red" / "page.jpg").write_text("<html></html>")
+    (photos / "red" / "notes.txt").write_text("hello")
+    data = load_images(photos, cache=False, max_bad=0.1)
+    model = Classifier(tiny_backbone(), data.class_names)
+    run = Run.create(tmp_path / "run", model, data, (HEAD,), 0)
+    assert "page.jpg" in (run.folder / "quarantine.csv").read_text()
+    context = summary.context(run)
+    ((name, reason),) = data.quarantine
+    assert name.endswith("page.jpg") and reason
+    assert context["data"]["quarantine"] == [{"file": name, "reason": reason}]
+    assert context["data"]["skipped"] == {".txt": 1}
+    assert context["data"]["warnings"] == list(data.warnings) != []
+    assert context["phases"] == context["history"] == [] and context["evaluations"] == {}
 
 
 def test_a_reports_pictures_are_those_that_were_judged(told, data):
