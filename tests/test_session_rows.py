@@ -108,11 +108,12 @@ def test_where_nothing_is_augmented_there_is_one_view(data, tmp_path):
         dataclasses.replace(HEAD, name="none", views=4),
         dataclasses.replace(HEAD, name="weak", views=4, augment="photos", strength=0.0),
         dataclasses.replace(HEAD, name="strong", views=3, augment="photos"),
+        dataclasses.replace(HEAD, name="brief", views=4, augment="photos", epochs=2),
     ]
     done = played(tmp_path, data, plan, Script({p.name: [1.0] * 4 for p in plan}))
     log = (done.run.folder / "log.txt").read_text()
     told = [line.split("cached ")[1][:7] for line in log.splitlines() if "cached" in line]
-    assert told == ["1 views", "1 views", "3 views"]
+    assert told == ["1 views", "1 views", "3 views", "2 views"]
 
 
 def test_a_phase_sees_features_of_the_weights_it_starts_with(data, tmp_path):
