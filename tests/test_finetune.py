@@ -155,6 +155,9 @@ def test_without_phases_the_adviser_is_asked(images, tmp_path, monkeypatch):
     run = finetune.fine_tune(model, images, out=tmp_path / "run", store=store)
     assert run.phases == (brief,) and run.store is store
     assert asked == [(model, images, store)]
+    kind, parts = pixel_kind(model.rule), (images.train, images.val, images.test)
+    missing = [len(store.missing(kind, part.hashes)) for part in parts]
+    assert missing == [0, 0, len(images.test)]  # nor are they decoded ahead
 
 
 def test_every_phase_compiles_the_model_with_a_fresh_optimizer(images, tmp_path):

@@ -277,11 +277,16 @@ def test_once_the_test_images_are_judged_a_report_shows_them(told, data):
 
 @pytest.mark.filterwarnings("ignore:invalid value")
 def test_a_stopped_run_says_so_everywhere(data, tmp_path):
-    script = Script({"head": [1.0, math.nan, 0.1, 0.1], "deeper": [0.1] * 4})
-    run = finished(tmp_path / "r", data, (HEAD, DEEPER), script, store=Store())
+    script = Script({"all": [1.0, math.nan, 0.1, 0.1], "deeper": [0.1] * 4})
+    whole = dataclasses.replace(HEAD, name="all", unfreeze="all", batch_norm="train")
+    run = finished(tmp_path / "r", data, (whole, DEEPER), script, store=Store())
     assert run.finished and len(run.history) == 1 and len(run.records) == 1
     assert Run.open(run.folder).stopped == run.stopped != ""
-    assert summary.context(run)["run"]["stopped"] == run.stopped
+    context = summary.context(run)
+    (phase,) = context["phases"]
+    assert context["run"]["stopped"] == run.stopped
+    assert phase["trainable"] == phase["total"] == 2808 + 72 + 51
+    assert phase["views"] is phase["frozen_equal"] is None  # drawn live; nothing was frozen
     chances = softmax(logits_of(1.0, data.val.labels), run.model.temperature)
     expected = -np.log(chances[np.arange(len(chances)), data.val.labels]).mean()
     found = json.loads((run.folder / "metrics.json").read_text())["val"]["log_loss"]["value"]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import tiny_backbone, write_pictures
+from tests.disk import Disk
 from tests.scripted import (
     DEEPER,
     HEAD,
@@ -230,6 +231,19 @@ def test_a_death_in_a_later_phase_keeps_the_earlier_ones(data, tmp_path):
     ]  # fmt: skip
     kept = values(run.model)
     assert (kept["conv3/kernel"] == 24).all() and (kept["logits/bias"] == 24).all()
+
+
+def test_what_was_decided_before_a_death_is_done_after_it(data, tmp_path):
+    phase = dataclasses.replace(HEAD, epochs=9, patience=1)
+    losses = {"head": [1.0, 1.1, 0.1]}
+    disk = Disk(tmp_path / "disk", tmp_path / "copies")
+    with pytest.MonkeyPatch.context() as patch:
+        disk.watched(patch)
+        finished(tmp_path / "disk" / "r", data, (phase,), Script(losses))
+    script = Script(losses)
+    run = resumed(disk.after("checkpoint", 2, "done") / "r", script)  # of the second epoch
+    assert script.epochs == [] and len(run.history) == 2
+    assert [(r["epochs"], r["best_epoch"]) for r in run.records] == [(2, 1)]
 
 
 def test_an_audit_goes_on_from_where_its_phase_began(data, tmp_path):
