@@ -28,7 +28,9 @@ from tlkit.store import Store
 
 SOURCE = pictures()
 HEAD = Phase("head", epochs=2, rate=0.02, views=2, augment="flip", batch_size=16)
-TAIL = dataclasses.replace(HEAD, name="tail", unfreeze="stage3", rate=0.005, epochs=3, average=0.9)
+TAIL = dataclasses.replace(
+    HEAD, name="tail", unfreeze="stage3", rate=0.005, epochs=3, average=0.9, l2_sp=0.5
+)
 PLAN = (HEAD, TAIL)
 # Every kind of file a run writes, and how often: the first checkpoint, one for each epoch, one for
 # each phase; two views and the validation images at two boundaries, with their lists of hashes.
@@ -81,14 +83,17 @@ def test_before_run_json_there_is_no_run_and_the_folder_is_free(whole, tmp_path,
 
 
 def test_what_a_dead_run_has_left_does_not_reach_the_next(whole, tmp_path):
-    run, values, _ = whole
     folder = copied(whole, ("checkpoint", 5, "done"), tmp_path)
     (folder / "run" / "run.json").unlink()  # a checkpoint of the tail stays behind
-    store = Store(folder / "rows")
-    model = model_with_dropout()
-    again = finetune.fine_tune(model, read(), PLAN, out=folder / "run", store=store)
-    assert_same(state(model), values)
-    assert [row["epoch"] for row in again.history] == [row["epoch"] for row in run.history]
+    brief, found = (dataclasses.replace(HEAD, epochs=1),), []
+    for out in (folder / "run", tmp_path / "clean"):
+        model = model_with_dropout()
+        store = Store(folder / "rows")
+        run = finetune.fine_tune(model, whole[0].data, brief, out=out, store=store)
+        assert [(row["epoch"], row["phase"]) for row in run.history] == [(0, "head")]
+        assert [(record["name"], record["epochs"]) for record in run.records] == [("head", 1)]
+        found.append(state(model))
+    assert_same(*found)
 
 
 WHILE = [
