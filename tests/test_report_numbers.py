@@ -90,3 +90,8 @@ def test_a_phase_tells_its_own_numbers():
     }  # fmt: skip
     shown = text(phases=[phase])
     assert "tail conv5 250 (25 %) 7 5 0.0001 to 0.0002 by depth 3 1 min 02 s none" in shown
+
+
+def test_before_any_evaluation_the_best_validation_accuracy_is_the_headline():
+    shown = text(history=[{"val_accuracy": 0.5}, {"val_accuracy": 0.912}, {"val_accuracy": 0.9}])
+    assert "91.2 % best validation accuracy while training" in shown
