@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from tests.scripted import new_model
 from tlkit.audit import Audit, audited
 from tlkit.errors import AuditError
 
@@ -66,6 +67,70 @@ def test_a_forgotten_compile_is_caught_both_ways():
     base.trainable = False
     with pytest.raises(AuditError, match="conv/kernel"), audited(model):
         fit(model)  # frozen without compile: goes on moving
+
+
+def test_statistics_of_frozen_layers_stay_where_those_of_others_may_drift():
+    model = new_model().keras_model
+    norms = [model.get_layer("backbone").net.get_layer(f"norm{i}") for i in (2, 3)]
+    norms[0].trainable = False
+    with audited(model, statistics="train"):
+        move(*model.trainable_variables, norms[1].moving_mean)
+    with pytest.raises(AuditError, match="1 variables declared frozen have changed: norm2/moving"):
+        with audited(model, statistics="train"):
+            move(*model.trainable_variables, norms[0].moving_mean)
+    with pytest.raises(AuditError, match="norm3/moving_mean"), audited(model):
+        move(*model.trainable_variables, norms[1].moving_mean)
+
+
+def test_an_audited_block_tells_its_own_error_first():
+    model, _ = guide_model()
+    with pytest.raises(ZeroDivisionError), audited(model):
+        raise ZeroDivisionError
+
+
+def test_every_layer_must_move_by_itself():
+    model, _ = guide_model()
+    conv, head = model.get_layer("base").get_layer("conv"), model.get_layer("head")
+    norm = model.get_layer("base").get_layer("norm")
+    with pytest.raises(AuditError, match="no variable moved in: head"), audited(model):
+        move(conv.kernel, norm.gamma)
+    with audited(model):
+        move(conv.kernel, norm.gamma, head.bias)  # one variable of each layer is enough
+
+
+def variables(*values, name="v"):
+    return [keras.Variable([float(value)], name=f"{name}{i}") for i, value in enumerate(values)]
+
+
+def move(*moved):
+    """Moves each variable by the least that a float can move, which no tolerance would see."""
+    for variable in moved:
+        variable.assign(np.nextafter(variable.numpy(), np.float32(np.inf)))
+
+
+def test_one_variable_of_each_open_group_must_move():
+    stage, head = variables(1.0, 2.0), variables(3.0, 4.0)
+    audit = Audit([], {"stage3": stage, "head": head, "none": []})
+    with pytest.raises(AuditError, match=r"no variable moved in: stage3, head\. Was"):
+        audit.check()
+    audit.check(trained=False)
+    move(stage[0])
+    with pytest.raises(AuditError, match=r"no variable moved in: head\. Was"):
+        audit.check()
+    move(head[1])
+    audit.check()
+
+
+def test_what_is_frozen_must_stay_whether_anything_was_trained_or_not():
+    frozen, free = variables(*range(8), name="f"), variables(1.0)
+    audit = Audit(frozen, {"head": free})
+    move(*free, *frozen[1:])
+    for trained in (True, False):
+        with pytest.raises(AuditError, match=r"7 variables declared frozen .* f5 and 2 more"):
+            audit.check(trained)
+    for number, variable in enumerate(frozen):
+        variable.assign([float(number)])
+    audit.check()  # values that come back are the same values
 
 
 def test_an_audit_is_continued_after_a_restart():

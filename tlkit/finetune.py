@@ -78,11 +78,13 @@ def resume(
         source: The arrays the run was given, or where a folder of images has moved to.
 
     Raises:
-        TlkitError: The folder holds no run, or its images have changed since.
+        TlkitError: The folder holds no run, its checkpoint is gone, or its images have changed.
     """
     run = Run.open(folder)
     if run.finished:
         raise TlkitError(f"{folder} is finished: there is nothing to resume.")
+    if not run.checkpoint.exists():
+        raise TlkitError(f"{run.checkpoint} is missing: the run cannot go on. Start it anew.")
     run.require_data(source)
     return Session(run, callbacks, store).finish()
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tlkit import calibration, features, files, metrics, progress, weights
+from tlkit import calibration, checkpoint, features, files, metrics, progress, weights
 from tlkit.data import Data, Images
 from tlkit.errors import TlkitError
 from tlkit.model import Classifier
@@ -59,7 +59,10 @@ class Run:
 
     @classmethod
     def create(cls, out, model: Classifier, data: Data, phases, seed: int) -> "Run":
-        """Makes the folder with all that is known before training."""
+        """Makes the folder with all that is known before training.
+
+        `run.json` comes last: with it the folder is a run, which may be resumed from then on.
+        """
         folder = Path(out) if out else _free_folder(data, model)
         if (folder / "run.json").exists():
             finished = files.read_json(folder / "run.json")["finished"]
@@ -71,6 +74,7 @@ class Run:
         files.write_json(folder / "manifest.json", data.manifest)
         data.write_quarantine(folder / "quarantine.csv")
         model.save(folder)
+        checkpoint.write_first(run.checkpoint, model)
         run._write()
         run.say(f"{model.backbone.name}, weights {model.backbone.weights}, run folder {folder}")
         return run

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from tlkit import augment, calibration, checkpoint, features, files, progress, training
+from tlkit import augment, calibration, checkpoint, features, progress, training
 from tlkit.audit import Audit
 from tlkit.errors import TlkitError
-from tlkit.model import PIXELS, POOLED, Classifier
+from tlkit.model import PIXELS, POOLED
 from tlkit.phases import view_count
 from tlkit.run import Run
 
@@ -25,18 +25,23 @@ class _Best:
 
 
 class Session:
-    """Drives one run from wherever its checkpoint stands to the end."""
+    """Drives one run from wherever its checkpoint stands to the end.
 
-    def __init__(self, run: Run, callbacks, store):
+    Args:
+        trainee: Called with the model and a phase, gives what trains the phase.
+    """
+
+    def __init__(self, run: Run, callbacks, store, trainee=training.Trainee):
         self.run = run
+        self.trainee = trainee
         self.data = run.require_data()
         self.model = run.model
         run.store = store or run.store
         self.frozen = features.Frozen(self.model, run.store)
         # Asking a network for its variables walks all of it, and every epoch is saved.
         self.variables = self.model.variables
-        self.random = _random_states(self.model)
-        self.layout = _layout(self.variables)
+        self.random = checkpoint.random_states(self.model)
+        self.layout = checkpoint.layout(self.variables)
         self.best = _Best()
         self.best_logits = np.zeros((len(self.data.val), len(self.model.class_names)), np.float32)
         self.kept: dict[int, tuple[Any, np.ndarray]] = {}
@@ -70,7 +75,7 @@ class Session:
 
     def _phase(self, number: int):
         phase = self.run.phases[number]
-        trainee = training.Trainee(self.model, phase)
+        trainee = self.trainee(self.model, phase)
         # A callback may look at the weights after any batch: then each is a call of its own.
         trainee.together = 1 if self.callbacks.callbacks else training.TOGETHER
         self._remember(trainee.moving)
@@ -209,20 +214,21 @@ class Session:
         checkpoint.write(self.run.checkpoint, facts, groups)
 
     def _restore(self):
-        """Takes up the checkpoint, or writes the first one: it holds dropout's random states."""
-        if not self.run.checkpoint.exists():
-            self._save(0, 0, None)
+        """Takes up the checkpoint; a run that has not begun has random states in it, no more."""
+        if not self.run.checkpoint.exists():  # a run of which nothing is kept
             return
         facts, self.arrays = checkpoint.read(self.run.checkpoint)
         if facts["variables"] != self.layout:
             raise TlkitError(f"{self.run.checkpoint} belongs to another network.")
+        checkpoint.assign(self.random, self.arrays.get("random", []))
+        if "phase" not in facts:
+            return
         self.first_phase, self.first_epoch = facts["phase"], facts["epoch"]
         self.best = _Best(**facts["best"])
         self.audit_state = facts["audit"]
         self.run.history, self.run.records = facts["history"], facts["records"]
         self.run.stopped = facts["stopped"]
         (self.best_logits,) = self.arrays["logits"]
-        checkpoint.assign(self.random, self.arrays.get("random", []))
         for place, value in zip(facts["kept"], self.arrays.get("kept", []), strict=True):
             variable = self.variables[place]
             self.kept[id(variable)] = (variable, value)
@@ -243,17 +249,6 @@ def boundary_of_same_pass(frozen: features.Frozen, plan, number: int, images) ->
     boundaries = {model.boundary_below(p.unfreeze) for p in wanted} - {POOLED, PIXELS}
     boundaries = {b for b in boundaries if frozen.fits(images, b, views)}
     return max(boundaries, key=model.stages.index, default=None)
-
-
-def _random_states(model: Classifier) -> list[Any]:
-    """Returns the state of every random layer; `.keras` files do not hold them."""
-    weights = {id(variable) for variable in model.keras_model.weights}
-    return [variable for variable in model.variables if id(variable) not in weights]
-
-
-def _layout(variables) -> str:
-    """Returns a digest of the variables' names and shapes; paths hold counters of the process."""
-    return files.combined_hash([(v.name, list(v.shape)) for v in variables])
 
 
 def log_loss(logits: np.ndarray, labels: np.ndarray) -> float:
