@@ -52,8 +52,8 @@ class Timed:
 
 @pytest.fixture
 def offer(monkeypatch):
-    """Puts engines before an exact one that takes a twentieth of a second."""
-    exact = {"constants": engines.Row(Timed(0.05).build), "keras": engines.ENGINES["keras"]}
+    """Puts engines before an exact one that takes a fiftieth of a second."""
+    exact = {"constants": engines.Row(Timed(0.02).build), "keras": engines.ENGINES["keras"]}
 
     def use(**timed):
         rows = {name: engine.row() for name, engine in timed.items()}
@@ -63,7 +63,7 @@ def offer(monkeypatch):
 
 
 def test_rounding_must_pay_and_the_verdict_is_kept(offer):
-    slow = Timed(0.1)
+    slow = Timed(0.04)
     offer(slow=slow)
     engine = engines.compile(net(), SAMPLE)
     assert engine.name == "constants"
@@ -75,7 +75,7 @@ def test_rounding_must_pay_and_the_verdict_is_kept(offer):
 
 
 def test_an_engine_as_fast_as_the_exact_one_does_not_pay(offer):
-    offer(even=Timed(0.05))
+    offer(even=Timed(0.02))
     assert engines.compile(net(), SAMPLE).name == "constants"
 
 
@@ -103,13 +103,13 @@ def test_an_accepted_engine_is_not_timed_again_but_compared_again(offer):
     ids=str,
 )
 def test_a_verdict_is_that_of_one_network_with_its_weights(offer, change, options, known):
-    offer(slow=Timed(0.06))
+    offer(slow=Timed(0.03))
     engines.compile(net(), SAMPLE)
-    other = Timed(0.06)
+    other = Timed(0.03)
     offer(slow=other)
     engines.compile(net(**change), SAMPLE, **options)
     assert (other.made == 0) == known
-    third = Timed(0.06)
+    third = Timed(0.03)
     offer(third=third)
     engines.compile(net(), SAMPLE)
     assert third.made == 1  # of another engine
