@@ -20,13 +20,14 @@ GRAY = noise(5, (36, 44))  # one or three channels can be made of it
 OTHER = np.concatenate([255 - GRAY[:1], GRAY[1:]])
 PHOTOS = augment.policy("photos")
 FLIP = View(PHOTOS, seed=3, number=1)
+CROP = PixelRule(32)
 
 
 @dataclasses.dataclass(frozen=True)
 class Setup:
     """All that features depend on, but the images."""
 
-    rule: PixelRule = PixelRule(32)
+    rule: PixelRule = CROP
     weights: int = 0
     shift: float = 0.0  # of a moving mean, which no training step changes by a gradient
     kind: str = "tf"
@@ -39,7 +40,9 @@ class Setup:
         """Returns the frozen part with a new look at the store in `folder`."""
         backbone = tiny_backbone(self.weights, self.rule.size)
         backbone.net.get_layer("norm1").moving_mean.assign_add([self.shift] * 8)
-        changed = dataclasses.replace(backbone, preprocess=Preprocess(self.kind, 3))
+        changed = dataclasses.replace(
+            backbone, preprocess=Preprocess(self.kind, 3, name="preprocess")
+        )
         model = Classifier(changed, UNSORTED, size=self.rule, head=Head(self.head))
         return Frozen(model, Watched(folder, engine=self.engine))
 

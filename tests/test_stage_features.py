@@ -78,7 +78,9 @@ def changed(weights=0, kind="tf", resize="crop", stages=3, shift=0.0):
     backbone = tiny_backbone(weights)
     backbone.net.get_layer("norm3").moving_variance.assign_add([shift] * 16)
     backbone = dataclasses.replace(
-        backbone, preprocess=Preprocess(kind, 3), stages=backbone.stages[3 - stages :]
+        backbone,
+        preprocess=Preprocess(kind, 3, name="preprocess"),
+        stages=backbone.stages[3 - stages :],
     )
     return Classifier(backbone, UNSORTED, size=PixelRule(32, resize))
 
