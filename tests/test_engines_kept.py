@@ -17,14 +17,15 @@ OPENVINO = pytest.mark.skipif(
 )
 
 
-def net(activation="relu", seed=0, name=None, classes=4):
+def net(activation="relu", seed=0, name=None, classes=4, trainable=True):
     """Returns a small part whose weights follow from the seed alone."""
     inputs = keras.Input((8, 8, 3))
-    kernel = keras.initializers.GlorotUniform(seed=seed)
-    x = layers.Conv2D(classes, 3, kernel_initializer=kernel, activation=activation, name=name)(
-        inputs
-    )
-    return keras.Model(inputs, layers.GlobalAveragePooling2D()(x))
+    x = layers.Conv2D(classes, 3, activation=activation, name=name)(inputs)
+    part = keras.Model(inputs, layers.GlobalAveragePooling2D()(x))
+    part.trainable = trainable
+    draw = np.random.default_rng(seed)
+    part.set_weights([draw.normal(0, 0.3, w.shape) for w in part.get_weights()])
+    return part
 
 
 class Timed:
@@ -94,6 +95,7 @@ def test_an_accepted_engine_is_not_timed_again_but_compared_again(offer):
     ("change", "options", "known"),
     [
         ({"name": "another"}, {}, True),
+        ({"trainable": False}, {}, True),  # as before and in the training of a head
         ({"seed": 1}, {}, False),
         ({"activation": "relu6"}, {}, False),
         ({"activation": "gelu"}, {}, False),

@@ -154,7 +154,7 @@ def test_predict_names_what_it_cannot_read(exported, pictures, tmp_path):
     (tmp_path / "b.jpg").write_text("<html>")
     asked = [tmp_path / "b.jpg", pictures[0], tmp_path / "gone.jpg"]
     found, errors = serving.predict(exported, asked)
-    assert [one.file for one in found] == [str(pictures[0])]
+    assert [(one.file, len(one.top)) for one in found] == [(str(pictures[0]), 3)]
     assert "b.jpg is not an image" in errors[0] and "gone.jpg" in errors[1] and len(errors) == 2
     with pytest.raises(TlkitError, match="not a model that tlkit exported"):
         serving.predict(tmp_path, [])

@@ -196,6 +196,14 @@ def test_rows_of_other_kinds_and_later_rows_are_found_in_order():
     assert store.missing("other", list("cab")).tolist() == [0]
 
 
+def test_rows_of_two_types_come_in_the_one_that_holds_both():
+    store = Store()
+    store.rows("kind", ["a"], lambda positions: iter([np.ones((1, 2), np.float16)]))
+    large = np.full((1, 2), 1e6, np.float32)
+    found = store.rows("kind", ["b", "a"], lambda positions: iter([large]))
+    np.testing.assert_array_equal(found, [[1e6, 1e6], [1, 1]])
+
+
 def test_what_fits_is_the_larger_of_the_limits(tmp_path):
     assert Store(memory=100, disk=1000).fits(10, 10)
     assert not Store(memory=100, disk=1000).fits(10, 11)

@@ -27,6 +27,7 @@ BATCH = 32  # 8 to 128 are equally quick within 5 %, so what counts is memory
 GAIN = 1.1  # a timed engine must be this much faster than `constants`
 _TIMED_ROWS = 16
 _KEPT = 12  # converted networks left on disk
+_ASIDE = ("name", "trainable")  # of a layer's settings, what makes no other function of it
 _VERSION = 2  # raise it when an engine rounds otherwise: kept features are found by it
 
 
@@ -307,7 +308,7 @@ def _cpu_seconds(function, rows) -> float:
 
 
 def _key(source, *values) -> str:
-    """Returns a digest of a network with its weights, names left out, and of `values`."""
+    """Returns a digest of a network with its weights, and of `values`."""
     structure = list(_structure(source.part))
     return files.combined_hash(signature(), structure, source.fingerprint, *values)
 
@@ -318,6 +319,6 @@ def _structure(part) -> Iterator[tuple]:
             yield from _structure(operation)
         elif isinstance(operation, keras.layers.Layer):
             config = operation.get_config()
-            yield type(operation).__name__, {k: v for k, v in config.items() if k != "name"}
+            yield type(operation).__name__, {k: v for k, v in config.items() if k not in _ASIDE}
         else:
             yield (type(operation).__name__,)
