@@ -178,7 +178,7 @@ def test_decoding_goes_on_while_the_block_does_something_else(frozen):
         return IMAGES.table.read(i)
 
     with features.decoding_ahead(frozen.store, album(read), frozen.model.rule):
-        assert last.wait(60)  # nobody asked for pixels
+        assert last.wait(20)  # nobody asked for pixels
 
 
 def test_decoding_ahead_ends_with_the_block(frozen):

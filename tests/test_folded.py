@@ -153,6 +153,7 @@ def test_what_is_not_functional_is_called_as_it_is():
     assert folded.fold_constant(own := Own()) is own
 
 
+@pytest.mark.large
 def test_a_real_net_from_pixels_and_from_a_boundary():
     net = settled(keras.applications.MobileNetV2((64, 64, 3), 0.35, False, None))
     pooled = layers.GlobalAveragePooling2D()(net.output)

@@ -18,13 +18,13 @@ SOME = np.array([3, 0, 7])
 
 
 def frozen(store=None):
-    return Frozen(Classifier(tiny_backbone(), UNSORTED), store or Store())
+    return Frozen(Classifier(tiny_backbone(), UNSORTED), store or Store(engine="keras"))
 
 
 @pytest.mark.parametrize("boundary", ["pixels", "stage2", "pooled"])
 @pytest.mark.parametrize("memory", [1, 1 << 20], ids=["live", "kept"])
 def test_batches_are_those_of_the_asked_view(boundary, memory):
-    part = frozen(Watched(memory=memory))
+    part = frozen(Watched(memory=memory, engine="keras"))
     rows = part.training_rows(IMAGES, boundary, VIEWS)
     assert len(rows) == 8 and rows.targets is None
     np.testing.assert_array_equal(rows.labels, IMAGES.labels)
@@ -47,7 +47,7 @@ def test_plain_pixels_are_the_bytes_themselves():
 
 
 def test_the_boundary_below_is_kept_from_the_same_pass():
-    part = frozen(Watched())
+    part = frozen(Watched(engine="keras"))
     part.training_rows(IMAGES, "pooled", VIEWS, below="stage1")
     part.store.computed.clear()
     for view in VIEWS:
