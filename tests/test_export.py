@@ -16,7 +16,7 @@ import tensorflow as tf
 from PIL import Image
 
 from tests.deaths import Died, Watch, content, watched
-from tlkit import export, files, serving
+from tlkit import export, files, pixels, serving
 from tlkit.backbones import Backbone, Stage
 from tlkit.errors import ParityError, TlkitError
 from tlkit.model import Classifier, Head
@@ -36,25 +36,31 @@ def one_stage(*layers, channels=3):
     return Backbone("small", net, Preprocess("tf"), stages, 32, channels, "test values")
 
 
-def with_wild_head(model):
-    """Gives the head weights with which answers differ from picture to picture."""
-    draw = np.random.default_rng(3)
-    for weight in model.classify.get_layer("logits").weights:
-        weight.assign(draw.normal(0, 4, weight.shape))
+def convolution():
+    """Returns the same layer, whatever was drawn before."""
+    keras.utils.set_random_seed(0)
+    return keras.layers.Conv2D(8, 3, strides=2, activation="relu", name="conv")
+
+
+def with_wild_head(model, pictures):
+    """Gives the head weights with which no class is the answer to all of the pictures."""
+    kernel, bias = model.classify.get_layer("logits").weights
+    kernel.assign(np.random.default_rng(3).normal(0, 4, kernel.shape))
+    rows = np.stack([pixels.load_any(picture, model.rule) for picture in pictures])
+    bias.assign(-model.logits(rows).mean(0))
     return model
 
 
 @pytest.fixture(scope="module")
-def model():
+def model(pictures):
     """A careless author's: augmentation inside the network, which must not be alive."""
-    keras.utils.set_random_seed(0)
     backbone = one_stage(
         keras.layers.RandomFlip(seed=1),
         keras.layers.RandomContrast(0.9, value_range=(-1, 1), seed=1),
-        keras.layers.Conv2D(8, 3, strides=2, activation="relu", name="conv"),
+        convolution(),
     )
     rule, head = PixelRule(32, "pad"), Head("mlp", dropout=0.5, init="scaled")
-    made = with_wild_head(Classifier(backbone, NAMES, size=rule, head=head))
+    made = with_wild_head(Classifier(backbone, NAMES, size=rule, head=head), pictures)
     made.temperature = 0.7
     return made
 
@@ -68,10 +74,10 @@ def exported(model, tmp_path_factory):
 def pictures(photos, tmp_path_factory):
     """Paths of pictures of several shapes and formats."""
     folder = tmp_path_factory.mktemp("formats")
-    pixels = np.random.default_rng(0).integers(0, 256, (9, 7, 3)).astype(np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, (9, 7, 3)).astype(np.uint8)
     turned = Image.Exif()
     turned[0x0112] = 6
-    wide, tall = (Image.fromarray(pixels).resize(size) for size in ((90, 40), (33, 64)))
+    wide, tall = (Image.fromarray(noise).resize(size) for size in ((90, 40), (33, 64)))
     wide.save(folder / "turned.jpg", quality=95, exif=turned)
     tall.convert("L").save(folder / "gray.png")
     tall.save(folder / "late.tif")
@@ -189,9 +195,8 @@ def test_what_does_not_answer_alike_is_not_exported(exported, pictures, tmp_path
     folder = tmp_path / "model"
     shutil.copytree(exported, folder)
     before = content(folder)
-    conv = keras.layers.Conv2D(8, 3, strides=2, activation="relu")
-    faulty = Classifier(one_stage(conv, BatchMean(name="mean")), NAMES)
-    with_wild_head(faulty).temperature = 3.0
+    faulty = Classifier(one_stage(convolution(), BatchMean(name="mean")), NAMES)
+    with_wild_head(faulty, pictures).temperature = 3.0
     alone = np.concatenate([faulty.predict([path]) for path in pictures])
     assert 1e-3 < np.abs(faulty.predict(pictures) - alone).max() < 0.05  # slight, but no rounding
     with pytest.raises(ParityError, match="Nothing was exported"):
@@ -253,14 +258,13 @@ def test_wherever_it_dies_the_earlier_or_the_new_export_is_whole(tmp_path, stays
 
 
 def test_more_channels_than_files_have_go_by_pixels(tmp_path):
-    conv = keras.layers.Conv2D(8, 3, strides=2, activation="relu")
     rule = PixelRule(32, "squash", channels=5)
-    model = Classifier(one_stage(conv, channels=5), NAMES, size=rule)
-    with_wild_head(model).temperature = 3.0
-    folder = model.export(tmp_path / "deep" / "five")
-    loaded = tf.saved_model.load(str(folder))
+    model = Classifier(one_stage(convolution(), channels=5), NAMES, size=rule)
     rows = np.random.default_rng(0).integers(0, 256, (6, 44, 36, 5)).astype(np.uint8)
     rows[2:4, ..., 1:], rows[4:, ..., :4] = 0, 0
+    with_wild_head(model, rows).temperature = 3.0
+    folder = model.export(tmp_path / "deep" / "five")
+    loaded = tf.saved_model.load(str(folder))
     assert_answers(loaded.serve_pixels(tf.constant(rows, tf.float32)), model.predict(rows))
     facts = files.read_json(folder / serving.FACTS)
     assert facts["rule"] == dataclasses.asdict(rule) and facts["parity"]["images"] == 4
