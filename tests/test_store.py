@@ -160,6 +160,11 @@ def test_a_kind_that_is_read_is_used_and_one_that_is_written_stays(tmp_path):
     Store(tmp_path).rows("a", list("abc"), rows_of("abc"))
     Store(tmp_path, disk=2 * FILE + ROWS).rows("b", list("xyz"), rows_of("xyz"))
     assert kinds_in(tmp_path) == "ab"
+    for file in (tmp_path / "a").iterdir():
+        os.utime(file, (4e9, 4e9))  # used after `b`
+    Store(tmp_path, disk=2 * FILE + ROWS).rows("b", list("uvw"), rows_of("uvw"))
+    assert kinds_in(tmp_path) == "b"
+    assert len(Store(tmp_path).missing("b", list("abcxyzuvw"))) == 0
 
 
 def test_a_kind_that_made_room_is_computed_again(tmp_path):
