@@ -1,6 +1,7 @@
 """Shared fixtures: a private cache, fixed seeds, a tiny backbone and tiny pictures."""
 
 import os
+import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -24,6 +25,15 @@ def private_home(tmp_path_factory, monkeypatch):
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("TLKIT_HOME", str(home))
     return home
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_generated_files():
+    """AutoGraph deletes its files of code at the interpreter's regular end, which may not come."""
+    yield
+    for name, module in list(sys.modules.items()):
+        if name.startswith("__autograph_generated_file"):
+            Path(str(module.__file__)).unlink(missing_ok=True)
 
 
 @pytest.fixture(scope="session")

@@ -8,13 +8,15 @@ from tlkit import heads
 from tlkit.classes import update_classes
 from tlkit.errors import TlkitError
 from tlkit.model import Classifier, Head
+from tlkit.pixels import PixelRule
 
 NAMES = ("ant", "bee", "cat", "dog")
 
 
 def trained(kind="linear", names=NAMES):
     """A classifier whose head has seen better than zeros."""
-    model = Classifier(tiny_backbone(), names, head=Head(kind, init="scaled"))
+    head, rule = Head(kind, dropout=0.3, init="scaled"), PixelRule(32, "pad")
+    model = Classifier(tiny_backbone(), names, head=head, size=rule)
     draw = np.random.default_rng(1)
     for weight in model.classify.weights:
         weight.assign(draw.normal(size=weight.shape))
@@ -90,6 +92,13 @@ def test_saved_and_loaded_it_answers_the_same(kind, tmp_path, rows):
         ({"merge": {"a": ["cat", "dog"], "b": ["cat", "ant"]}}, "in two changes"),
         ({"drop": ["ant", "bee", "cat"]}, "two or more distinct"),
         ({"order": ["ant", "bee"]}, "order must hold"),
+        ({"order": ["ant", "bee", "cat", "cat"]}, "order must hold"),
+        ({"rename": {"cow": "ant"}}, "Unknown class 'cow'"),
+        ({"merge": {"pet": ["cat", "cow"]}}, "Unknown class 'cow'"),
+        ({"rename": {"ant": "pet"}, "merge": {"pet": ["cat", "dog"]}}, "class that stays"),
+        ({"merge": {"pet": ["cat", "cat"]}}, "in two changes"),
+        ({"add": ["elk", "elk"]}, "Two classes would be called 'elk'"),
+        ({"add": ["pet"], "merge": {"pet": ["cat", "dog"]}}, "Two classes would be called 'pet'"),
     ],
 )
 def test_what_cannot_be_done_is_said(changes, words):
@@ -100,3 +109,34 @@ def test_what_cannot_be_done_is_said(changes, words):
 def test_a_merged_class_may_keep_the_name_of_a_member():
     new = update_classes(trained(), merge={"cat": ["cat", "dog"]})
     assert new.class_names == ("ant", "bee", "cat")
+
+
+def test_names_and_columns_by_hand():
+    """Classes that are not in the alphabet's order, with the numbers 1 to 4 and 10 to 40."""
+    old = trained(names=("dog", "ant", "cat", "bee"))
+    kernel, bias = old.classify.get_layer("logits").weights
+    kernel.assign(np.ones((16, 1)) * [1, 2, 3, 4])
+    bias.assign([10, 20, 30, 40])
+    changes = {"rename": {"ant": "zoo"}, "merge": {"pet": ["cat", "dog"]}, "add": ["elk"]}
+    new = update_classes(old, **changes)
+    assert new.class_names == ("pet", "zoo", "bee", "elk")
+    kernels, biases = [2, 2, 4, 8 / 3], [20 + np.log(2), 20, 40, (80 + np.log(2)) / 3]
+    np.testing.assert_allclose(last(new)[0], np.ones((16, 1)) * kernels, rtol=1e-6)
+    np.testing.assert_allclose(last(new)[1], biases, rtol=1e-6)
+    turned = update_classes(old, **changes, order=["elk", "bee", "zoo", "pet"])
+    assert turned.class_names == ("elk", "bee", "zoo", "pet")
+    np.testing.assert_allclose(last(turned)[1], biases[::-1], rtol=1e-6)
+    fewer = update_classes(old, drop=["ant"], merge={"all": ["dog", "cat", "bee"]}, add=["x", "b"])
+    assert fewer.class_names == ("all", "x", "b")
+    np.testing.assert_allclose(last(fewer)[1], [80 / 3 + np.log(3)] * 3, rtol=1e-6)
+
+
+def test_the_new_classifier_shares_nothing_with_the_old_one(rows):
+    old = trained("mlp")
+    new = update_classes(old, order=["dog", "cat", "bee", "ant"])
+    before = old.logits(rows)
+    np.testing.assert_allclose(new.logits(rows), before[:, ::-1], rtol=1e-5, atol=1e-5)
+    assert (new.rule, new.head, new.temperature) == (old.rule, old.head, 1.5)
+    for variable in [*new.backbone.net.variables, *new.classify.trainable_variables]:
+        variable.assign(variable + 1)
+    np.testing.assert_array_equal(old.logits(rows), before)

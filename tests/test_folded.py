@@ -1,6 +1,6 @@
 """Folding changes how a network is run, never what it computes."""
 
-import inspect
+import collections
 
 import keras
 import numpy as np
@@ -86,17 +86,74 @@ def assert_equal_step(part, x, tolerance=1e-5):
         assert relative(got, wanted) <= tolerance
 
 
+def operations(run, part):
+    """Returns how often each kind of operation stands in the traced graph, by rank of output."""
+    spec = tf.TensorSpec((None, *part.input.shape[1:]), tf.float32)
+    graph = tf.function(run, autograph=False).get_concrete_function(spec).graph
+    kinds = collections.Counter()
+    for operation in graph.get_operations():
+        shape = operation.outputs[0].shape if operation.outputs else tf.TensorShape([])
+        of_rows = bool(shape.rank) and shape[0] is None
+        kinds[operation.type, of_rows] += 1
+    return kinds
+
+
+def merged(run, part):
+    """Returns how many normalizations and paddings of rows `run` does without."""
+    plain = operations(lambda x: part(x, training=False), part)
+    fewer = operations(run, part)
+    return plain["Mul", True] - fewer["Mul", True], plain["Pad", True] - fewer["Pad", True]
+
+
 @pytest.mark.parametrize(
-    ("size", "pad", "merged"), [(17, ODD, 6), (16, EVEN, 6), (16, ODD, 5), (17, EVEN, 5)]
+    ("size", "pad", "pads"), [(17, ODD, 1), (16, EVEN, 1), (16, ODD, 0), (17, EVEN, 0)]
 )
-def test_output_and_gradients_are_those_of_keras(size, pad, merged):
+def test_output_and_gradients_are_those_of_keras(size, pad, pads):
     part = tiny_net(size, pad)
     assert_equal_step(part, rows(part))
-    calls = folded._calls(part, False).values()
     # five of eight normalizations, and the padding where SAME is the same
-    assert sum(call is folded._passed for call in calls) == merged
+    assert merged(folded.fold(part), part) == (5, pads)
 
 
+def test_what_does_not_fit_is_computed_as_it_is():
+    inputs = keras.Input((12, 12, 4))
+    x = layers.BatchNormalization(axis=1)(layers.Conv2D(8, 3, use_bias=False)(inputs))  # of rows
+    x = layers.BatchNormalization()(layers.Conv2D(8, 3, groups=2, activation="relu")(x))
+    x = layers.BatchNormalization()(layers.Conv2D(6, 1, strides=(2, 1))(x))
+    x = layers.BatchNormalization()(layers.Conv2D(6, 1, strides=2)(x))  # fits
+    pad = layers.ZeroPadding2D(((0, 1), (0, 1)))(x)
+    x = layers.Conv2D(6, 3, strides=2)(pad)  # the padding is read twice
+    x = layers.concatenate([layers.GlobalAveragePooling2D()(x), layers.Flatten()(pad)])
+    part = settled(keras.Model(inputs, x))
+    assert_equal_step(part, rows(part))
+    assert merged(folded.fold(part), part) == (1, 0)
+
+
+@pytest.mark.parametrize(("size", "pad"), [(17, ODD), (16, EVEN)])
+def test_constant_folding_gives_the_same_answer(size, pad):
+    part = tiny_net(size, pad)
+    for layer in part.layers:
+        layer.trainable = True  # which is no obstacle where nothing is trained
+    run, x = folded.fold_constant(part), rows(part)
+    expected = part(x, training=False).numpy()
+    assert relative(tf.function(run, autograph=False)(x).numpy(), expected) <= 1e-5
+    assert merged(run, part) == (5, 1)
+
+
+def test_what_is_not_functional_is_called_as_it_is():
+    class Own(keras.Model):
+        def call(self, x, training=False):
+            return 2 * x
+
+    one, two = keras.Input((4,)), keras.Input((4,))
+    both = keras.Model([one, two], layers.add([one, two]), name="both")
+    for part in (Own(name="own"), both):
+        assert folded.obstacle(part) == f"{part.name} is not a functional model with one input"
+        assert folded.fold(part) is part
+    assert folded.fold_constant(own := Own()) is own
+
+
+@pytest.mark.large
 def test_a_real_net_from_pixels_and_from_a_boundary():
     net = settled(keras.applications.MobileNetV2((64, 64, 3), 0.35, False, None))
     pooled = layers.GlobalAveragePooling2D()(net.output)
@@ -193,7 +250,5 @@ def test_a_subclass_is_called_as_it_is():
     assert_equal_step(part, rows(part))
 
 
-def test_the_private_way_keras_runs_a_graph_is_still_there():
-    functional = tiny_net()
-    assert folded._is_functional(functional)
-    assert "operation_fn" in inspect.signature(functional._run_through_graph).parameters
+def test_keras_still_runs_a_graph_in_a_way_that_can_be_folded():
+    assert folded.obstacle(tiny_net()) == ""

@@ -10,6 +10,7 @@ import functools
 import importlib.metadata
 import importlib.util
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ BATCH = 32  # 8 to 128 are equally quick within 5 %, so what counts is memory
 GAIN = 1.1  # a timed engine must be this much faster than `constants`
 _TIMED_ROWS = 16
 _KEPT = 12  # converted networks left on disk
+_ASIDE = ("name", "trainable")  # of a layer's settings, what makes no other function of it
 _VERSION = 2  # raise it when an engine rounds otherwise: kept features are found by it
 
 
@@ -51,7 +53,7 @@ class Engine:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Source:
+class Source:
     """What an engine is made from."""
 
     part: keras.Model
@@ -73,10 +75,10 @@ class _Source:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Row:
+class Row:
     """How to make one engine."""
 
-    build: Callable[[_Source], Callable]
+    build: Callable[[Source], Callable]
     missing: Callable[[], str] = str  # says what this machine lacks for it; empty if nothing
     timed: bool = False  # not always faster than `constants`, so it must show it
 
@@ -96,7 +98,7 @@ def compile(
         TlkitError: Unknown engine, or one asked for by name that this machine lacks.
     """
     sample = np.asarray(sample, np.float32)
-    source = _Source(part, sample.shape[1:])
+    source = Source(part, sample.shape[1:])
     built = functools.cache(lambda name: ENGINES[name].build(source))
     reference = built("keras")(sample)
     notes = []
@@ -188,14 +190,14 @@ def _installed(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
 
 
-def _keras(source: _Source) -> Callable:
+def _keras(source: Source) -> Callable:
     traced = source.traced
     return lambda rows: tuple(
         output.numpy() for output in traced(tf.convert_to_tensor(rows, tf.float32))
     )
 
 
-def _constants(source: _Source, bfloat16: bool = False) -> Callable:
+def _constants(source: Source, bfloat16: bool = False) -> Callable:
     """A session, since it takes graph options of its own; elsewhere they are the process's."""
     graph, rows, outputs = _constant_graph(source)
     config = tf.compat.v1.ConfigProto()
@@ -204,7 +206,7 @@ def _constants(source: _Source, bfloat16: bool = False) -> Callable:
     return lambda rows: tuple(call(np.asarray(rows, np.float32)))
 
 
-def _constant_graph(source: _Source) -> tuple[tf.Graph, tf.Tensor, list[tf.Tensor]]:
+def _constant_graph(source: Source) -> tuple[tf.Graph, tf.Tensor, list[tf.Tensor]]:
     """Returns the folded network as a graph with every present value in it, its input, outputs."""
     values = [(variable, variable.numpy()) for variable in source.part.variables]
     run = folded.fold_constant(source.part)
@@ -216,10 +218,9 @@ def _constant_graph(source: _Source) -> tuple[tf.Graph, tf.Tensor, list[tf.Tenso
     return graph, rows, outputs
 
 
-def _openvino(source: _Source, precision: str = "bf16") -> Callable:
+def _openvino(source: Source, precision: str = "bf16") -> Callable:
     """The network in OpenVINO's own format, converted once (about 3 s) and kept by its weights."""
-    import openvino
-
+    openvino = _silent_openvino()
     path = (files.home() / "engines") / f"{_key(source)}.xml"
     options = {"INFERENCE_PRECISION_HINT": precision}
     load = functools.partial(openvino.Core().compile_model, path, "CPU", options)
@@ -234,12 +235,19 @@ def _openvino(source: _Source, precision: str = "bf16") -> Callable:
     return lambda rows: tuple(network(np.ascontiguousarray(rows, np.float32)).to_tuple())
 
 
-def _convert(source: _Source, path: Path) -> None:
-    import openvino
+def _silent_openvino() -> Any:
+    """Imports OpenVINO without its telemetry, which reports every import and conversion.
 
-    network = openvino.convert_model(source.traced)
+    It does without that package where there is none; one already imported is its importer's wish.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    return importlib.import_module("openvino")
+
+
+def _convert(source: Source, path: Path) -> None:
+    network = _silent_openvino().convert_model(source.traced)
     with files.replacing(path) as temporary:
-        openvino.save_model(network, temporary, compress_to_fp16=False)
+        _silent_openvino().save_model(network, temporary, compress_to_fp16=False)
         os.replace(temporary.with_suffix(".bin"), path.with_suffix(".bin"))
     for old in sorted(path.parent.glob("*.xml"), key=lambda p: -p.stat().st_mtime)[_KEPT:]:
         old.unlink(missing_ok=True)
@@ -247,12 +255,12 @@ def _convert(source: _Source, path: Path) -> None:
 
 
 # Best first; each that fails gives way to the next.
-ENGINES: dict[str, _Row] = {
-    "openvino_bfloat16": _Row(_openvino, _no_openvino_bfloat16, True),
-    "bfloat16":          _Row(functools.partial(_constants, bfloat16=True), _no_bfloat16, True),
-    "openvino":          _Row(functools.partial(_openvino, precision="f32"), _no_openvino, True),
-    "constants":         _Row(_constants),
-    "keras":             _Row(_keras),
+ENGINES: dict[str, Row] = {
+    "openvino_bfloat16": Row(_openvino, _no_openvino_bfloat16, True),
+    "bfloat16":          Row(functools.partial(_constants, bfloat16=True), _no_bfloat16, True),
+    "openvino":          Row(functools.partial(_openvino, precision="f32"), _no_openvino, True),
+    "constants":         Row(_constants),
+    "keras":             Row(_keras),
 }  # fmt: skip
 
 
@@ -300,7 +308,7 @@ def _cpu_seconds(function, rows) -> float:
 
 
 def _key(source, *values) -> str:
-    """Returns a digest of a network with its weights, names left out, and of `values`."""
+    """Returns a digest of a network with its weights, and of `values`."""
     structure = list(_structure(source.part))
     return files.combined_hash(signature(), structure, source.fingerprint, *values)
 
@@ -311,6 +319,6 @@ def _structure(part) -> Iterator[tuple]:
             yield from _structure(operation)
         elif isinstance(operation, keras.layers.Layer):
             config = operation.get_config()
-            yield type(operation).__name__, {k: v for k, v in config.items() if k != "name"}
+            yield type(operation).__name__, {k: v for k, v in config.items() if k not in _ASIDE}
         else:
             yield (type(operation).__name__,)

@@ -39,7 +39,6 @@ print(json.dumps({
     "probabilities": once["probabilities"].numpy().tolist(),
     "alone": [answer["probabilities"].numpy()[0].tolist() for answer in one_by_one],
     "label": [label.decode() for label in once["label"].numpy()],
-    "imported": sorted({"tlkit"} & set(sys.modules)),
 }))
 """
 
@@ -67,9 +66,9 @@ def export(model: Classifier, folder: str | Path) -> Path:
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as scratch:
         fresh = Path(scratch) / "model"
         _write(model, fresh)
-        difference = _prove(model, fresh)
-        files.write_json(fresh / FACTS, _facts(model, difference))
-        _swap(fresh, folder, Path(scratch) / "old")
+        parity = _prove(model, fresh)
+        files.write_json(fresh / FACTS, _facts(model, parity))
+        put_in_place(fresh, folder, Path(scratch) / "old")
     return folder
 
 
@@ -81,7 +80,8 @@ def _write(model: Classifier, folder: Path) -> None:
     if model.rule.channels in pixels.CHANNELS:
         archive.add_endpoint("serve", _endpoint(model, pixels.decode), input_signature=encoded)
     archive.add_endpoint("serve_pixels", _endpoint(model, pixels.fit), input_signature=raw)
-    archive.write_out(str(folder), verbose=False)
+    # Nothing here needs AutoGraph, which leaves a file of generated code in the temporary folder.
+    tf.autograph.experimental.do_not_convert(archive.write_out)(str(folder), verbose=False)
     extra = folder / "assets.extra"
     extra.mkdir()
     files.write_text(extra / "labels.txt", "".join(f"{name}\n" for name in model.class_names))
@@ -110,19 +110,19 @@ def _endpoint(model: Classifier, prepare):
     return serve
 
 
-def _facts(model: Classifier, difference: float) -> dict[str, Any]:
+def _facts(model: Classifier, parity: dict[str, Any]) -> dict[str, Any]:
     return {
         "format": 1,
         "class_names": list(model.class_names),
         "rule": dataclasses.asdict(model.rule),
         "temperature": model.temperature,
         "backbone": model.backbone.name,
-        "parity": {"images": len(_pictures(model.rule)), "largest_difference": difference},
+        "parity": parity,
     }
 
 
-def _prove(model: Classifier, folder: Path) -> float:
-    """Returns the largest difference between the SavedModel in a fresh process and `predict`."""
+def _prove(model: Classifier, folder: Path) -> dict[str, Any]:
+    """Returns how far the SavedModel in a fresh process is from `predict`, on how many images."""
     if model.rule.channels not in pixels.CHANNELS:
         return _prove_pixels(model, folder)
     with tempfile.TemporaryDirectory() as scratch:
@@ -141,10 +141,10 @@ def _prove(model: Classifier, folder: Path) -> float:
             f"most {TOLERANCE:g} is allowed). Nothing was exported. Is something random or "
             "training-only in the network?"
         )
-    return difference
+    return {"images": len(paths), "largest_difference": difference}
 
 
-def _prove_pixels(model: Classifier, folder: Path) -> float:
+def _prove_pixels(model: Classifier, folder: Path) -> dict[str, Any]:
     side, channels = model.rule.size, model.rule.channels
     rows = np.random.default_rng(0).integers(0, 256, (4, side, side, channels)).astype(np.uint8)
     loaded = tf.saved_model.load(str(folder))
@@ -152,7 +152,7 @@ def _prove_pixels(model: Classifier, folder: Path) -> float:
     difference = float(np.abs(served - model.predict(rows)).max())
     if not difference <= TOLERANCE:
         raise ParityError(f"The SavedModel and the model differ by {difference:.2g}.")
-    return difference
+    return {"images": len(rows), "largest_difference": difference}
 
 
 def _ask(folder: Path, paths: list[str]) -> dict[str, Any]:
@@ -196,8 +196,17 @@ def _pictures(rule: pixels.PixelRule) -> dict[str, bytes]:
     return made
 
 
-def _swap(fresh: Path, folder: Path, old: Path) -> None:
-    """Puts the proven export in place; the earlier one is gone only after that."""
-    if folder.exists():
+def put_in_place(fresh: Path, folder: Path, old: Path) -> None:
+    """Renames `fresh` to `folder`; what was there is `old` then, and back where that fails.
+
+    Each folder is renamed as a whole, so what stands at `folder` is never a mixture of the two.
+    """
+    replaces = folder.exists()
+    if replaces:
         os.replace(folder, old)
-    os.replace(fresh, folder)
+    try:
+        os.replace(fresh, folder)
+    except BaseException:
+        if replaces:
+            os.replace(old, folder)
+        raise

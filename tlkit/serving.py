@@ -64,6 +64,8 @@ class Server:
         """
         import tensorflow as tf
 
+        if not hasattr(self._model, "serve"):
+            raise TlkitError("This model takes pixels, not image files: use its `serve_pixels`.")
         data = _read(path)
         try:
             answer = self._model.serve(tf.constant([data]))

@@ -60,7 +60,7 @@ def stage_features(model: Classifier, images, store: Store) -> StageFeatures:
     boundaries = {stage.name: stage.boundary for stage in model.backbone.stages}
     norms = _last_norms(model.backbone.net, boundaries)
     part = _network(model, boundaries, norms)
-    kind = _kind(model, [*boundaries, *norms])
+    kind = _kind(model, [*boundaries, *norms], store.engine)
     clock = files.home() / "advice" / f"{kind}.json"
 
     def compute(positions):
@@ -108,7 +108,7 @@ def _input_of(net, layer):
     return next(n.input_tensors[0] for n in surgery.nodes(net) if n.operation is layer)
 
 
-def _kind(model, names) -> str:
+def _kind(model, names, engine) -> str:
     return files.combined_hash(
         "stages",
         1,
@@ -117,7 +117,7 @@ def _kind(model, names) -> str:
         weights.fingerprint(model.backbone.net.weights),
         dataclasses.astuple(model.rule),
         names,
-        engines.signature(),
+        engines.signature(engine),
     )
 
 
