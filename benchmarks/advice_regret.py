@@ -47,7 +47,7 @@ class Case:
 
 def grid(stages: tuple[str, ...], policy: str, epochs: int) -> dict:
     """Returns the cells as phases, all with `epochs` epochs at most and patience in proportion."""
-    from tlkit import phases
+    from tlkit.phases import phase as phases
 
     head = phases.head_then_upper(stages)[0]
 
@@ -74,7 +74,7 @@ def grid(stages: tuple[str, ...], policy: str, epochs: int) -> dict:
 
 def subset(case: Case, test_limit: int, folder: Path) -> Path:
     """Writes a CSV of `case.images` training images drawn by the seed, and of the test images."""
-    from tlkit.data import load_images
+    from tlkit.images.dataset import load_images
 
     data = load_images(case.folder)
     draw = np.random.default_rng(case.seed)
@@ -105,10 +105,10 @@ def _spread(rows, count, draw) -> list:
 
 def measure(case: Case, results: dict, save, test_limit: int, cells: list[str]) -> None:
     """Adds what is missing of one case to `results`."""
-    from tlkit import budget
-    from tlkit.advice import advise
-    from tlkit.data import load_images
-    from tlkit.store import Store
+    from tlkit.advice.advise import advise
+    from tlkit.features.store import Store
+    from tlkit.images.dataset import load_images
+    from tlkit.planning import budget
 
     found = results.setdefault(case.key, {"case": dataclasses.asdict(case), "plans": {}})
     wanted = [name for name in ("advised", *cells) if name not in found.get("cells", {})]
@@ -138,7 +138,7 @@ def measure(case: Case, results: dict, save, test_limit: int, cells: list[str]) 
 
 
 def _advice(advice) -> dict:
-    from tlkit.advice_text import numbers
+    from tlkit.advice.lines import numbers
 
     kept = ("facts", "plan", "phases", "accuracy", "minutes", "kind")
     values = numbers(advice)
@@ -151,8 +151,8 @@ def _advice(advice) -> dict:
 
 
 def _train(case: Case, data, plan, random: bool, store) -> dict:
-    from tlkit.features import pixel_rows
-    from tlkit.model import Classifier
+    from tlkit.features.frozen import pixel_rows
+    from tlkit.models.classifier import Classifier
 
     model = Classifier(
         case.backbone, data.class_names, size=case.pixels, seed=case.seed,

@@ -103,7 +103,7 @@ DECODERS: dict[str, tuple[str, Callable[[str], Any]]] = {
 
 def decode(paths: list[str]) -> dict[str, Any]:
     """Returns images per second of every decoder here, on all cores, and of tlkit's."""
-    from tlkit import pixels
+    from tlkit.images import pixels
 
     rates = {}
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -121,9 +121,9 @@ def decode(paths: list[str]) -> dict[str, Any]:
 def forward(data, weights: str) -> dict[str, Any]:
     """Returns images per second of the frozen net in every engine here, and of tlkit's rows."""
     import tlkit
-    from tlkit import features
-    from tlkit.model import PIXELS, POOLED
-    from tlkit.store import Store
+    from tlkit.features import frozen as features
+    from tlkit.features.store import Store
+    from tlkit.models.classifier import PIXELS, POOLED
 
     rule = tlkit.PixelRule(SIZE, "squash")
     model = tlkit.Classifier(BACKBONE, data.class_names, size=rule, weights=weights)
@@ -238,7 +238,7 @@ def _bare_epoch(model, count: int) -> Callable[[], Any]:
     import keras
     import tensorflow as tf
 
-    from tlkit.model import POOLED
+    from tlkit.models.classifier import POOLED
 
     below = model.boundary_below(STAGE)
     part, head = model.segment(below, POOLED), model.classify

@@ -16,11 +16,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tlkit import checks, confident, doubts, neighbours, probes, recipe_files, sources
-from tlkit.features import Frozen, View
-from tlkit.folds import grouped_folds
-from tlkit.model import POOLED
-from tlkit.store import Store
+from tlkit.evaluation import probes
+from tlkit.evaluation.folds import grouped_folds
+from tlkit.features.frozen import Frozen, View
+from tlkit.features.store import Store
+from tlkit.images import checks, sources
+from tlkit.inspection import neighbours
+from tlkit.labels import confident_learning, doubts
+from tlkit.models.classifier import POOLED
+from tlkit.phases import recipe_format
 
 SHARE, COPIES = 0.05, 20
 
@@ -40,7 +44,7 @@ def known(folder: str, backbone: str, weights: str, size: int | None) -> Known:
     """Returns what all seeds share."""
     images = neighbours.gather(folder)
     settings = {"backbone": backbone, "weights": weights, "size": size}
-    model = recipe_files.classifier(settings, images.class_names)
+    model = recipe_format.classifier(settings, images.class_names)
     features = Frozen(model, Store.default()).rows(images, POOLED, View())
     table = images.table
     clusters = checks.check(table).clusters
@@ -63,7 +67,9 @@ def judge(base: Known, labels: np.ndarray, seed: int):
     evidence = doubts.Evidence(
         base.files, labels, base.class_names, chances, base.features, base.clusters
     )
-    return doubts.find(evidence), *confident.label_errors(confident.clean(chances, labels), labels)
+    return doubts.find(evidence), *confident_learning.label_errors(
+        confident_learning.clean(chances, labels), labels
+    )
 
 
 def flips(base: Known, seed: int, share: float = SHARE) -> dict:
@@ -128,8 +134,10 @@ def _found(root: Path) -> int:
         checked.table.labels,
         np.zeros((len(checked.table), len(checked.table.class_names))),
     )
-    rows = {row for row, *_ in confident.contradictions(labels, checked.clusters, flat)}
-    rows |= {other for _, other, _ in confident.contradictions(labels, checked.clusters, flat)}
+    rows = {row for row, *_ in confident_learning.contradictions(labels, checked.clusters, flat)}
+    rows |= {
+        other for _, other, _ in confident_learning.contradictions(labels, checked.clusters, flat)
+    }
     return sum("copy_of_" in str(checked.table.items[row]) for row in rows)
 
 

@@ -96,14 +96,14 @@ def _once(job: Work, folder: Path) -> dict[str, Any]:
 def child(name: str, photos: str, scratch: str, result: str) -> None:
     """Estimates and runs one job in this process, and writes both as JSON."""
     import tlkit
-    from tlkit import planner
+    from tlkit.planning import estimate
 
     job = next(job for job in JOBS if job.name == name)
     data = tlkit.load_images(photos, test_share=0.0)
     model = tlkit.Classifier(job.backbone, data.class_names, weights=None, size=job.size)
     plan = _plan(job)
     began = time.perf_counter()
-    cost = planner.estimate(model, data, plan)
+    cost = estimate.estimate(model, data, plan)
     planning = time.perf_counter() - began
     planned = peak_mb()
     watch = _watch()
@@ -151,7 +151,7 @@ def _split(seconds: float, epochs: float) -> dict[str, float]:
 
 
 def _plan(job: Work) -> tuple:
-    from tlkit.phases import Phase
+    from tlkit.phases.phase import Phase
 
     head = Phase("head", epochs=job.head_epochs, patience=job.head_epochs)
     if not job.tail_epochs:

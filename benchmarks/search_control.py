@@ -14,11 +14,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tlkit import files, finalists, recipe_files, searching, workers
-from tlkit.advice import quick_advice
-from tlkit.data import load_images
-from tlkit.finalists import Finalist
-from tlkit.hunt import Hunt, Options
+from tlkit import files
+from tlkit.advice.advise import quick_advice
+from tlkit.images.dataset import load_images
+from tlkit.phases import recipe_format
+from tlkit.tuning import finalists, search
+from tlkit.tuning import worker as workers
+from tlkit.tuning.finalists import Finalist
+from tlkit.tuning.searcher import Hunt, Options
 
 FRESH = 1000  # seeds from here on are the control's own
 
@@ -39,7 +42,7 @@ def main() -> None:
         "backbone": arguments.backbone, "size": arguments.size,
         "weights": None if arguments.weights == "none" else arguments.weights,
     }  # fmt: skip
-    model = recipe_files.classifier(origin, data.class_names)
+    model = recipe_format.classifier(origin, data.class_names)
     out, arguments.plan = Path(arguments.out), quick_advice(model, data).phases
     contest = _search(model, data, arguments, out)
     entries = _train(model, data, contest, arguments, out)
@@ -71,7 +74,7 @@ def _search(model, data, arguments, out: Path) -> Contest:
     notes: dict[str, Any] = {}
     for name, algorithm in (("search", arguments.algorithm), ("random search", "random")):
         began = time.perf_counter()
-        found = searching.search(
+        found = search.search(
             model, data, minutes=arguments.minutes, trials=arguments.trials, algorithm=algorithm,
             space=arguments.space, plan=arguments.plan, seed=arguments.seed + (name != "search"),
             out=out / name.replace(" ", "_"), repeats=arguments.repeats,

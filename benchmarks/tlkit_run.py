@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import tlkit
-import tlkit.backbones
+import tlkit.backbones.loading
 from benchmarks.worker import Clock, Job
 from benchmarks.works import TAIL_RATE
 
@@ -19,7 +19,7 @@ PLAIN: dict[str, Any] = {
     "optimizer": "adam", "schedule": "constant", "warmup": 0.0, "decay": 1.0, "weight_decay": 0.0,
     "smoothing": 0.0, "augment": "guide",
 }  # fmt: skip
-DEFAULT_TAIL_RATE = 1e-4  # of `tlkit.phases.head_then_upper`
+DEFAULT_TAIL_RATE = 1e-4  # of `tlkit.phases.phase.head_then_upper`
 
 
 def train(job: Job, clock: Clock) -> Callable[[list[str]], list[str]]:
@@ -29,7 +29,7 @@ def train(job: Job, clock: Clock) -> Callable[[list[str]], list[str]]:
     _add_policy_of_the_guide()
     clock.mark("imported")
     rule = tlkit.PixelRule(job.work.size, "crop" if job.options.get("defaults") else "squash")
-    backbone = tlkit.backbones.load(
+    backbone = tlkit.backbones.loading.load(
         job.work.backbone, size=rule.size, weights=job.weights or "none", seed=job.seed
     )
     runs = []
@@ -50,10 +50,10 @@ def train(job: Job, clock: Clock) -> Callable[[list[str]], list[str]]:
 def _add_policy_of_the_guide() -> None:
     """RandomFlip("horizontal") and RandomRotation(0.1), a tenth of a full turn either way."""
     _ = tlkit.Classifier  # named as a user would, which is what loads TensorFlow
-    from tlkit import augment
+    from tlkit.augmentation import apply
 
-    policy = augment.Policy(mirror=True, rotate=36.0, assumes="as in the guide")
-    augment.POLICIES["guide"] = policy
+    policy = apply.Policy(mirror=True, rotate=36.0, assumes="as in the guide")
+    apply.POLICIES["guide"] = policy
 
 
 def phases(job: Job, rate: float) -> tuple[tlkit.Phase, ...]:

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from tlkit import augment_preview, files, warps
-from tlkit.policies import CHANGES, OPERATIONS, POLICIES, Change, Policy
+from tlkit import files
+from tlkit.augmentation import geometry, preview
+from tlkit.augmentation.policies import CHANGES, OPERATIONS, POLICIES, Change, Policy
 
 DOCS = Path(__file__).parent
 HEADING = "## Pictures\n"
@@ -56,8 +57,8 @@ def draw_sheet(name: str, policy: Policy, both: bool) -> None:
     """Writes one contact sheet."""
     images = np.stack([scene(), scene(second=True)])
     hashes = [files.content_hash(image.tobytes()) for image in images]
-    cells = augment_preview.sheet(images, hashes, policy, VIEWS, SEED)
-    picture = augment_preview.picture(cells if both else cells[:1])
+    cells = preview.sheet(images, hashes, policy, VIEWS, SEED)
+    picture = preview.picture(cells if both else cells[:1])
     (DOCS / "augment").mkdir(exist_ok=True)
     picture.save(DOCS / "augment" / f"{name}.jpg", quality=75, optimize=True)
 
@@ -65,8 +66,8 @@ def draw_sheet(name: str, policy: Policy, both: bool) -> None:
 def operation_line(name: str) -> str:
     """Returns the first line of an operation's docstring with its unit."""
     row = OPERATIONS[name]
-    kind = (CHANGES, "run") if name in CHANGES else (warps.MATRICES, "matrix")
-    function = row.bend if name in warps.FIELDS else getattr(row, kind[1])
+    kind = (CHANGES, "run") if name in CHANGES else (geometry.MATRICES, "matrix")
+    function = row.bend if name in geometry.FIELDS else getattr(row, kind[1])
     return f"{inspect.getdoc(function).splitlines()[0]} Amount: {row.unit}."
 
 
@@ -88,7 +89,7 @@ def gallery() -> str:
         draw_sheet(name, Policy(changes=(Change(name, amount),), fill=fill), both=False)
         lines.append(f"**{name}** {operation_line(name)}\n\n![{name}](augment/{name}.jpg)\n")
     lines.append("### What lies beyond the border\n")
-    for name, text in warps.FILLS.items():
+    for name, text in geometry.FILLS.items():
         moved = Policy(shift=0.3, rotate=30, fill=name, fill_value=200)
         draw_sheet(f"fill_{name}", moved, both=False)
         lines.append(f"**fill={name}** {text}\n\n![{name}](augment/fill_{name}.jpg)\n")

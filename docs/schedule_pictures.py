@@ -1,4 +1,4 @@
-"""Draws docs/schedules.png, one panel for each row of `tlkit.schedules.SCHEDULES`.
+"""Draws docs/schedules.png, one panel for each row of `tlkit.phases.schedules.SCHEDULES`.
 
 python docs/schedule_pictures.py
 """
@@ -8,9 +8,9 @@ from pathlib import Path
 import matplotlib
 from matplotlib.figure import Figure
 
-from tlkit.phases import Phase, rate_at
-from tlkit.plots import BLUE, STYLE
-from tlkit.schedules import SCHEDULES
+from tlkit.pages.charts import BLUE, STYLE
+from tlkit.phases.phase import Phase, rate_at
+from tlkit.phases.schedules import SCHEDULES
 
 EPOCHS, STEPS = 30, 600
 # Validation losses that fall and then stand still, for the schedule that looks at them.

@@ -48,8 +48,8 @@ import numpy as np
 
 import tlkit
 from tlkit import nets
-from tlkit.backbones import Backbone, Stage
-from tlkit.preprocess import Preprocess
+from tlkit.backbones.loading import Backbone, Stage
+from tlkit.backbones.preprocess import Preprocess
 
 DROPOUT = ("maxpool-dropout", "maxpool-dropout-dense", "maxpool")
 KINDS = ("plain", "resnet")

@@ -20,7 +20,7 @@ illustration.
 import argparse
 from pathlib import Path
 
-from tlkit.demo import run_demo
+from tlkit.workflows.demo import run_demo
 
 
 def main() -> None:

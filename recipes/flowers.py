@@ -23,8 +23,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import tlkit
-from tlkit import phases as schedules
-from tlkit.resampling import paired_difference
+from tlkit.evaluation.bootstrap import paired_difference
+from tlkit.phases import phase as schedules
 
 BACKBONE, SIZE = "mobilenet_v2", 160
 

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 import tlkit
-from tlkit.demo import write_digits
+from tlkit.workflows.demo import write_digits
 
 BACKBONE = "mobilenet_v2"  # tlkit backbones lists them all
 WEIGHTS = "imagenet"  # or a weights file, or None to start from random values

@@ -24,8 +24,8 @@ import numpy as np
 from keras import layers
 
 import tlkit
-from tlkit.backbones import Backbone, Stage
-from tlkit.preprocess import Preprocess
+from tlkit.backbones.loading import Backbone, Stage
+from tlkit.backbones.preprocess import Preprocess
 
 RULE = tlkit.PixelRule(32, "squash", channels=1)
 FIXED = "fixed filters + linear"

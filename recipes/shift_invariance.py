@@ -27,7 +27,8 @@ import comparison
 import numpy as np
 
 import tlkit
-from tlkit import features, pixels, table
+from tlkit.features import frozen
+from tlkit.images import pixels, table
 
 NETS = {"pooling, stride 1": "illing", "pooling, stride 2": "illing-pool2", "dense": "mlp"}
 DIGIT, BORDER = 28, 6
@@ -78,7 +79,7 @@ def _train(name: str, data: tlkit.Data, arguments, seed: int) -> tlkit.Run:
 def _moved(run: tlkit.Run, shift: int) -> np.ndarray:
     """Returns the test images, moved to the right; zeros come in from the left."""
     test = run.require_data().test
-    rows = features.pixel_rows(tlkit.Store.default(), test, run.model.rule)
+    rows = frozen.pixel_rows(tlkit.Store.default(), test, run.model.rule)
     return np.roll(rows, shift, axis=2).astype(np.float32)
 
 

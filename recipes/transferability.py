@@ -37,7 +37,7 @@ import comparison
 import numpy as np
 
 import tlkit
-from tlkit import table
+from tlkit.images import table
 
 NET = "lenet-5-modern"
 RULE = tlkit.PixelRule(32, "squash")

@@ -10,25 +10,22 @@ from typing import Any
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from tlkit import (
-    advice,
-    advice_text,
-    augment_preview,
-    budget,
-    contact_sheet,
-    data,
-    demo,
-    label_check,
-    neighbours,
-    range_test,
-    recipe_files,
-    searching,
-    serving,
-)
+from tlkit.advice import advise, lines
+from tlkit.augmentation import preview
 from tlkit.cli import main
-from tlkit.phases import Phase
-from tlkit.run import Run
-from tlkit.searching import SearchResult
+from tlkit.images import dataset as data
+from tlkit.inspection import neighbours
+from tlkit.labels import check
+from tlkit.pages import sheets
+from tlkit.phases import recipe_format
+from tlkit.phases.phase import Phase
+from tlkit.planning import budget
+from tlkit.serving import saved_model
+from tlkit.training import rate_finder
+from tlkit.training.run import Run
+from tlkit.tuning import search as searching
+from tlkit.tuning.search import SearchResult
+from tlkit.workflows import demo
 
 NAMES = ("red", "blue", "green")  # as a data set may give them
 ADVISED = (Phase("head", epochs=77), Phase("advised", unfreeze="middle"))
@@ -89,7 +86,7 @@ class Notes(dict):
         network.fine_tune = lambda data, phases, out, seed: self.update(
             {"first.phases": phases, "first.seed": seed}
         )
-        self.listen(recipe_files, "classifier", "model", lambda _: network, self.network)
+        self.listen(recipe_format, "classifier", "model", lambda _: network, self.network)
         self.training()
         self.others()
 
@@ -119,37 +116,35 @@ class Notes(dict):
         self.listen(budget, "fine_tune", "job", lambda _: self.run, asked)
         self.listen(budget, "fit", "job", lambda _: SimpleNamespace(lines=("cheap",)), asked)
         stand_in(
-            self.monkeypatch, advice, "quick_advice", lambda _: SimpleNamespace(phases=ADVISED)
+            self.monkeypatch, advise, "quick_advice", lambda _: SimpleNamespace(phases=ADVISED)
         )
 
     def others(self):
         kept = lambda *names: lambda given: {name: given[name] for name in names}  # noqa: E731
         checked = SimpleNamespace(write=self.written, summary=lambda: "what was found")
-        self.listen(label_check, "check_labels", "job", lambda _: checked,
+        self.listen(check, "check_labels", "job", lambda _: checked,
                     kept("with_test", "rate", "seed"))  # fmt: skip
         paper = Image.new("RGB", (4, 4))
-        self.listen(augment_preview, "preview", "job", lambda given: (
+        self.listen(preview, "preview", "job", lambda given: (
             self.update(files=len(given["paths"])) or paper),
             kept("name", "strength", "views", "size", "seed"))  # fmt: skip
-        self.listen(advice, "advise", "job", lambda _: SimpleNamespace(write=self.written),
+        self.listen(advise, "advise", "job", lambda _: SimpleNamespace(write=self.written),
                     kept("backbones", "weights", "size", "minutes", "policy"))  # fmt: skip
-        stand_in(self.monkeypatch, advice_text, "numbers", lambda _: {"plan": "cheap"})
+        stand_in(self.monkeypatch, lines, "numbers", lambda _: {"plan": "cheap"})
         climb = SimpleNamespace(plot=self.written, suggestion=0.00123)
-        self.listen(range_test, "lr_find", "job", lambda _: climb,
+        self.listen(rate_finder, "lr_find", "job", lambda _: climb,
                     kept("phase", "rates", "steps", "seed"))  # fmt: skip
         self.listen(searching, "search", "job", lambda _: SearchResult(Path("study"), []),
                     self.search)  # fmt: skip
         self.monkeypatch.setattr(Run, "open", self.opened)
-        self.listen(serving, "predict", "job", lambda _: ([], []),
+        self.listen(saved_model, "predict", "job", lambda _: ([], []),
                     lambda given: {**given, "paths": tuple(given["paths"])})  # fmt: skip
         self.listen(neighbours, "gather", "source", lambda _: SimpleNamespace(table=None),
                     kept("source", "max_bad"))  # fmt: skip
         self.listen(neighbours, "similar", "job", lambda _: [[]], kept("query", "top"))
-        stand_in(
-            self.monkeypatch, contact_sheet, "write", lambda given: self.written(given["path"])
-        )
-        stand_in(self.monkeypatch, contact_sheet, "rows_of", lambda _: [])
-        stand_in(self.monkeypatch, contact_sheet, "picture")
+        stand_in(self.monkeypatch, sheets, "write", lambda given: self.written(given["path"]))
+        stand_in(self.monkeypatch, sheets, "rows_of", lambda _: [])
+        stand_in(self.monkeypatch, sheets, "picture")
         self.listen(demo, "run_demo", "job")
 
     def written(self, path):

@@ -49,8 +49,8 @@ def tiny_backbone(seed: int = 0, size: int = 32):
     """Returns three stages of convolution, BatchNorm and ReLU, with some real statistics."""
     import keras
 
-    from tlkit.backbones import Backbone, Stage
-    from tlkit.preprocess import Preprocess
+    from tlkit.backbones.loading import Backbone, Stage
+    from tlkit.backbones.preprocess import Preprocess
 
     keras.utils.set_random_seed(seed)
     inputs = x = keras.Input((size, size, 3))
@@ -93,7 +93,7 @@ def photos(tmp_path_factory) -> Path:
 @pytest.fixture
 def data(photos):
     """The photos, checked and split."""
-    from tlkit.data import load_images
+    from tlkit.images.dataset import load_images
 
     return load_images(photos)
 
@@ -104,7 +104,7 @@ UNSORTED = ("red", "blue", "green")  # a label map sorted by mistake shows with 
 @pytest.fixture
 def unsorted_data(photos):
     """The photos as arrays, with their classes in an order that is not the alphabet's."""
-    from tlkit.data import load_images
+    from tlkit.images.dataset import load_images
 
     paths = [sorted((photos / name).iterdir()) for name in UNSORTED]
     pixels = np.stack([np.asarray(Image.open(path)) for group in paths for path in group])
@@ -114,6 +114,6 @@ def unsorted_data(photos):
 @pytest.fixture
 def classifier(data):
     """A classifier on the tiny backbone."""
-    from tlkit.model import Classifier
+    from tlkit.models.classifier import Classifier
 
     return Classifier(tiny_backbone(), data.class_names)

@@ -5,11 +5,13 @@ import dataclasses
 import numpy as np
 
 from tests.conftest import UNSORTED
-from tlkit import augment, files, pixels
-from tlkit.data import Images
-from tlkit.model import PIXELS
-from tlkit.store import Store
-from tlkit.table import from_arrays
+from tlkit import files
+from tlkit.augmentation import apply
+from tlkit.features.store import Store
+from tlkit.images import pixels
+from tlkit.images.dataset import Images
+from tlkit.images.table import from_arrays
+from tlkit.models.classifier import PIXELS
 
 
 class Watched(Store):
@@ -57,7 +59,7 @@ def seen(images, rule, view):
     rows = np.stack(plain)
     if view.key() == ("plain",):
         return rows.astype(np.float32)
-    return augment.look(rows, images.hashes, view.policy, view.seed, view.number)
+    return apply.look(rows, images.hashes, view.policy, view.seed, view.number)
 
 
 def expected(model, images, boundary, view):

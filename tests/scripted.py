@@ -13,11 +13,11 @@ import keras
 import numpy as np
 
 from tests.conftest import UNSORTED, tiny_backbone
-from tlkit import training
-from tlkit.model import Classifier
-from tlkit.phases import Phase
-from tlkit.run import Run
-from tlkit.session import Session
+from tlkit.models.classifier import Classifier
+from tlkit.phases.phase import Phase
+from tlkit.training import phase_trainer as training
+from tlkit.training.run import Run
+from tlkit.training.session import Session
 
 HEAD = Phase("head", epochs=4, patience=9, views=1, augment="none", batch_size=16)
 TAIL = dataclasses.replace(HEAD, name="tail", unfreeze="stage3")

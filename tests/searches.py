@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from tests import fake_trials
-from tlkit.data import load_images
-from tlkit.hunt import Hunt, Options
-from tlkit.phases import Phase
-from tlkit.space import Row, Space
-from tlkit.study import Trial
+from tlkit.images.dataset import load_images
+from tlkit.phases.phase import Phase
+from tlkit.tuning.searcher import Hunt, Options
+from tlkit.tuning.space import Row, Space
+from tlkit.tuning.study import Trial
 
 PLAN = (
     Phase("head", epochs=2, rate=0.02, views=2, augment="flip", batch_size=16),

@@ -8,11 +8,13 @@ import tensorflow as tf
 
 from tests import plain_net
 from tests.conftest import tiny_backbone
-from tlkit import augment, features, training
-from tlkit.features import Rows
-from tlkit.model import Classifier, Head
-from tlkit.phases import Phase
-from tlkit.pixels import PixelRule
+from tlkit.augmentation import apply
+from tlkit.features import frozen
+from tlkit.features.frozen import Rows
+from tlkit.images.pixels import PixelRule
+from tlkit.models.classifier import Classifier, Head
+from tlkit.phases.phase import Phase
+from tlkit.training import phase_trainer
 
 LABELS = np.array([0, 0, 0, 1, 1, 2])
 ONE_HOT = np.eye(3, dtype=np.float32)[LABELS]
@@ -90,7 +92,7 @@ class Done:
     def __init__(self, times=1, /, *, model=None, labels=LABELS, targets=None, past=(), **phase):
         self.model = model or new_model()
         self.phase = dataclasses.replace(BARE, **{"epochs": times, **phase})
-        self.trainee = training.Trainee(self.model, self.phase)
+        self.trainee = phase_trainer.Trainee(self.model, self.phase)
         self.trainee.together = 2
         self.shown = shown(self.trainee, labels, targets)
         self.before = plain_net.values(self.model)
@@ -118,8 +120,8 @@ class Done:
 
 def shown_loss(v, store, images, view, strength):
     """Returns the plain net's mean loss on one view of `photos` with seed 3."""
-    pixels = features.pixel_rows(store, images, PixelRule(32))
-    policy = augment.policy("photos", strength)
-    x = plain_net.preprocessed(augment.look(pixels, images.hashes, policy, 3, view))
+    pixels = frozen.pixel_rows(store, images, PixelRule(32))
+    policy = apply.policy("photos", strength)
+    x = plain_net.preprocessed(apply.look(pixels, images.hashes, policy, 3, view))
     each = plain_net.cross_entropy(np.eye(3, dtype="f4")[images.labels], plain_net.logits(v, x))
     return float(tf.reduce_mean(each))

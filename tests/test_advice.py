@@ -9,12 +9,15 @@ import pytest
 from click.testing import CliRunner
 
 from tests.conftest import write_pictures
-from tlkit import advice as advising
-from tlkit import costs, phases, recipe_files, stage_features
-from tlkit.data import load_images
+from tlkit.advice import advise as advising
 from tlkit.errors import TlkitError
-from tlkit.model import PIXELS, Classifier
-from tlkit.store import Store
+from tlkit.features import stages
+from tlkit.features.store import Store
+from tlkit.images.dataset import load_images
+from tlkit.models.classifier import PIXELS, Classifier
+from tlkit.phases import phase as phases
+from tlkit.phases import recipe_format
+from tlkit.planning import costs
 
 
 @pytest.fixture
@@ -23,8 +26,8 @@ def store():
 
 
 def test_stage_rows_are_pooled_stage_outputs(classifier, data, store):
-    found = stage_features.stage_features(classifier, data.train, store)
-    from tlkit.features import pixel_rows
+    found = stages.stage_features(classifier, data.train, store)
+    from tlkit.features.frozen import pixel_rows
 
     pixels = pixel_rows(store, data.train, classifier.rule)[:8].astype(np.float32)
     for name in classifier.stages:
@@ -43,15 +46,15 @@ def test_stage_rows_are_pooled_stage_outputs(classifier, data, store):
 
 
 def test_second_look_is_served_from_the_cache(classifier, data, store, monkeypatch):
-    first = stage_features.stage_features(classifier, data.train, store)
-    monkeypatch.setattr(stage_features.engines, "compile", None)  # any pass would now fail
-    again = stage_features.stage_features(classifier, data.train, store)
+    first = stages.stage_features(classifier, data.train, store)
+    monkeypatch.setattr(stages.engines, "compile", None)  # any pass would now fail
+    again = stages.stage_features(classifier, data.train, store)
     np.testing.assert_array_equal(first.all_stages(), again.all_stages())
     assert again.rate == first.rate
     layer = classifier.backbone.net.get_layer("conv3")
     layer.kernel.assign(layer.kernel * 1.01)  # other weights are other features
     with pytest.raises(TypeError):
-        stage_features.stage_features(classifier, data.train, store)
+        stages.stage_features(classifier, data.train, store)
 
 
 def test_cost_counts(classifier):
@@ -69,7 +72,7 @@ def advised(tmp_path_factory):
     """Advice on 60 pictures for a network with random weights, written to a folder."""
     folder = tmp_path_factory.mktemp("advice")
     write_pictures(folder / "photos", 20)
-    from tlkit.commands.advise import advise
+    from tlkit.cli.advise import advise
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TLKIT_HOME", str(folder / "home"))  # a fixture of a module is set up earlier
@@ -93,9 +96,9 @@ def test_written_files_agree(advised):
     folder, _ = advised
     numbers = json.loads((folder / "advice.json").read_text())
     page = (folder / "advice.html").read_text()
-    recipe = recipe_files.read(folder / "advised.py")
+    recipe = recipe_format.read(folder / "advised.py")
     assert recipe["backbone"] == "lenet-caffe" and recipe["weights"] is None
-    plan = recipe_files.plan(recipe)
+    plan = recipe_format.plan(recipe)
     assert [dataclasses.asdict(phase) for phase in plan] == numbers["phases"]
     assert page.count("<svg") == 2 and "http" not in page and "lenet-caffe" in page
     assert "# the weights are random" in (folder / "advised.py").read_text()
@@ -103,13 +106,13 @@ def test_written_files_agree(advised):
 
 def test_the_recipe_brings_the_same_images_and_network(advised):
     folder, _ = advised
-    recipe = recipe_files.read(folder / "advised.py")
+    recipe = recipe_format.read(folder / "advised.py")
     assert recipe["data"]["seed"] == 5 and recipe["data"]["test_share"] == 0.2
     data = load_images(recipe["source"], **recipe["data"])
     assert len(data.test) == 12 and data.table.root == folder.parent / "photos"
     facts = json.loads((folder / "advice.json").read_text())["facts"]
     assert (facts["images"], facts["tested"], facts["classes"]) == (len(data.train), 12, 3)
-    model = recipe_files.classifier(recipe, data.class_names)
+    model = recipe_format.classifier(recipe, data.class_names)
     assert model.backbone.name == "lenet-caffe" and model.rule.size == 28
 
 
@@ -146,6 +149,6 @@ def test_errors(data):
 
 def test_a_network_without_norms_is_measured_too(data, store):
     model = Classifier("lenet-caffe", data.class_names, weights=None, size=28)
-    found = stage_features.stage_features(model, data.train, store)
+    found = stages.stage_features(model, data.train, store)
     assert not found.norms and list(found.stages) == list(model.stages)
     assert all(np.isfinite(rows).all() for rows in found.stages.values())

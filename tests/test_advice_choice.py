@@ -8,13 +8,16 @@ import pytest
 
 from tests.conftest import UNSORTED
 from tests.test_advice_text import candidate
-from tlkit import advice as advising
-from tlkit import advice_rules, candidates, image_kind, learning_curve, phases, planner
-from tlkit.data import load_images
+from tlkit.advice import advise as advising
+from tlkit.advice import candidates, image_kind, rules
 from tlkit.errors import TlkitError
-from tlkit.model import Classifier
-from tlkit.planner import Estimate, PhaseCost
-from tlkit.store import Store
+from tlkit.evaluation import more_images
+from tlkit.features.store import Store
+from tlkit.images.dataset import load_images
+from tlkit.models.classifier import Classifier
+from tlkit.phases import phase as phases
+from tlkit.planning import estimate as planner
+from tlkit.planning.estimate import Estimate, PhaseCost
 
 NETS = ("lenet-caffe", "lenet-1")
 COST = Estimate((PhaseCost("head", 10, 0, 2, 1.0, 40, 10),), 1e9, 2.0)
@@ -51,7 +54,7 @@ class Played:
         self.measured, self.estimated, self.curves = [], [], []
         monkeypatch.setattr(candidates, "candidate", self.candidate)
         monkeypatch.setattr(planner, "estimate", self.estimate)
-        monkeypatch.setattr(learning_curve, "learning_curve", self.curve)
+        monkeypatch.setattr(more_images, "learning_curve", self.curve)
 
     def candidate(self, model, looked, store, every=True):
         self.measured.append((model, looked, store, every))
@@ -109,8 +112,8 @@ def test_the_facts_are_those_of_the_best_one_and_of_these_images(data, played, f
     assert facts.gain == 0, "a gain that is not sure is none"
     assert facts.pretrained and facts.stages == played.estimated[0][0].stages
     assert facts.policy == found.kind.policy and found.kind.reason in facts.policy_reason
-    assert found.plan == advice_rules.plan(facts) and found.seen == len(data.train)
-    assert found.accuracy == advice_rules.accuracy_range(facts, found.plan.depth)
+    assert found.plan == rules.plan(facts) and found.seen == len(data.train)
+    assert found.accuracy == rules.accuracy_range(facts, found.plan.depth)
 
 
 def test_a_sure_gain_counts(data, played, files, monkeypatch):
@@ -125,7 +128,7 @@ def test_a_sure_gain_counts(data, played, files, monkeypatch):
     monkeypatch.setattr(candidates, "candidate", sure)
     found = advised(data, files)
     assert found.facts.gain == 0.2 and found.plan.depth == len(found.facts.stages) > 1
-    assert found.accuracy == advice_rules.accuracy_range(found.facts, found.plan.depth)
+    assert found.accuracy == rules.accuracy_range(found.facts, found.plan.depth)
 
 
 def test_without_a_test_split_validation_judges(data, played, files):
@@ -206,6 +209,6 @@ def test_too_few_images_for_a_curve_are_no_error(data, played, files, monkeypatc
     def few(*_):
         raise TlkitError("too few for a learning curve")
 
-    monkeypatch.setattr(learning_curve, "learning_curve", few)
+    monkeypatch.setattr(more_images, "learning_curve", few)
     found = advised(data, files)
     assert found.notes == ()

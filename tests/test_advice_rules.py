@@ -5,9 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from tlkit import advice_rules, phases
-from tlkit.advice_rules import Facts
-from tlkit.phases import Phase
+from tlkit.advice import rules
+from tlkit.advice.rules import Facts
+from tlkit.phases import phase as phases
+from tlkit.phases.phase import Phase
 
 FACTS = Facts(
     images=800, classes=5, domain="similar", gain=0.0, distance=0.2, accuracy=0.93, probed=800,
@@ -41,7 +42,7 @@ def changed(**values):
     ],
 )
 def test_rules(changes, name):
-    plan = advice_rules.plan(changed(**changes))
+    plan = rules.plan(changed(**changes))
     assert plan.name == name
     fields = {f"{phase.name}.{f.name}" for phase in plan.phases for f in dataclasses.fields(phase)}
     assert set(plan.notes) <= fields and all(plan.notes.values())
@@ -61,15 +62,15 @@ def test_rules(changes, name):
 )
 def test_the_table_has_every_cell(images, domain, cell, rule):
     facts = changed(images=images, domain=domain)
-    assert facts.cell == cell and advice_rules.TABLE[cell].startswith(rule)
+    assert facts.cell == cell and rules.TABLE[cell].startswith(rule)
 
 
 def test_enough_data_and_nothing_strange_is_the_default():
     for images in (500, 800):
-        plan = advice_rules.plan(changed(images=images))
+        plan = rules.plan(changed(images=images))
         assert plan.is_default and plan.phases == phases.head_then_upper(FACTS.stages)
-    assert not advice_rules.plan(changed(images=499)).is_default
-    other = advice_rules.plan(changed(policy="textures", policy_reason="surfaces"))
+    assert not rules.plan(changed(images=499)).is_default
+    other = rules.plan(changed(policy="textures", policy_reason="surfaces"))
     assert not other.is_default and [phase.augment for phase in other.phases] == ["textures"] * 2
     assert other.notes["head.augment"] == other.notes["fine-tune.augment"] == "surfaces"
 
@@ -100,45 +101,45 @@ ALL = {"unfreeze": "all", "batch_norm": "train", "rate": 1e-3, "clip": 1.0}
     ],
 )  # fmt: skip
 def test_plans_by_hand(changes, head, tail):
-    plan = advice_rules.plan(changed(**changes))
+    plan = rules.plan(changed(**changes))
     expected = dataclasses.replace(HEAD, **head), dataclasses.replace(TAIL, **tail)
     assert plan.phases == expected
 
 
 def test_a_plan_says_why():
-    notes = advice_rules.plan(changed(images=240, classes=24, accuracy=0.6)).notes
+    notes = rules.plan(changed(images=240, classes=24, accuracy=0.6)).notes
     # 8 steps an epoch; 24 x 150 = 3,600 steps are 450 epochs.
     assert notes["head.epochs"].endswith("8 steps an epoch, and the head needs some 3,600 for 24 "
                                          "classes")  # fmt: skip
     assert notes["head.rate"].startswith("24 classes and few images")
-    two = advice_rules.plan(changed(accuracy=0.6)).notes
+    two = rules.plan(changed(accuracy=0.6)).notes
     assert two["fine-tune.unfreeze"] == "800 images, and the probe still gets 40 % wrong"
     assert "tenth of the default head's" in two["fine-tune.rate"] and "head.rate" not in two
-    few = advice_rules.plan(changed(images=30)).notes
+    few = rules.plan(changed(images=30)).notes
     assert "30 steps" not in few["head.epochs"] and set(few) == {"head.epochs", "head.augment"}
-    far = advice_rules.plan(changed(**FAR)).notes
+    far = rules.plan(changed(**FAR)).notes
     assert far["fine-tune.unfreeze"].startswith("BatchNorm inputs 0.90 deviations")
     assert far["fine-tune.batch_norm"].startswith("statistics lie 0.90 deviations")
     assert "a third of the default head's" in far["fine-tune.rate"] and far["fine-tune.clip"]
-    gained = advice_rules.plan(changed(**FAR | {"gain": 0.12, "best_stage": "stage2"})).notes
+    gained = rules.plan(changed(**FAR | {"gain": 0.12, "best_stage": "stage2"})).notes
     assert "a probe at stage2 is 12.0 points better" in gained["fine-tune.unfreeze"]
 
 
 def test_random_weights_are_trained_from_scratch_with_the_suggested_augmentation():
-    plan = advice_rules.plan(changed(pretrained=False, policy="digits", policy_reason="strokes"))
+    plan = rules.plan(changed(pretrained=False, policy="digits", policy_reason="strokes"))
     (phase,) = phases.from_scratch()
     assert plan.phases == (dataclasses.replace(phase, augment="digits"),)
     assert not plan.is_default and plan.notes["from scratch.augment"] == "strokes"
-    assert advice_rules.plan(changed(pretrained=False)).is_default
+    assert rules.plan(changed(pretrained=False)).is_default
 
 
 def test_the_default_where_nothing_is_measured():
     stages = FACTS.stages
-    plan = advice_rules.default(stages, True)
+    plan = rules.default(stages, True)
     assert (plan.phases, plan.depth, plan.is_default) == (phases.head_then_upper(stages), 1, True)
-    assert advice_rules.default(stages, False).phases == phases.from_scratch()
-    assert advice_rules.default(stages, False).depth == 3
-    flipped = advice_rules.default(stages, True, "flip")
+    assert rules.default(stages, False).phases == phases.from_scratch()
+    assert rules.default(stages, False).depth == 3
+    flipped = rules.default(stages, True, "flip")
     assert [phase.augment for phase in flipped.phases] == ["flip", "flip"]
     assert not flipped.is_default
 
@@ -153,27 +154,27 @@ def test_expected_accuracy_by_hand(depth, middle, spread):
     doubted = 62 / 304  # two right and two wrong added to 60 wrong of 300
     variance = doubted * (1 - doubted) * (1 / 300 + 1 / 100) + 0.005**2 + (doubted * spread) ** 2
     expected = middle, middle - 1.96 * variance**0.5, min(middle + 1.96 * variance**0.5, 1)
-    assert advice_rules.accuracy_range(facts, depth) == pytest.approx(expected)
+    assert rules.accuracy_range(facts, depth) == pytest.approx(expected)
 
 
 def test_range_narrows_with_images_and_stays_within_bounds():
-    wide = advice_rules.accuracy_range(changed(probed=40, tested=30), 1)
-    narrow = advice_rules.accuracy_range(changed(probed=2000, tested=2000), 1)
+    wide = rules.accuracy_range(changed(probed=40, tested=30), 1)
+    narrow = rules.accuracy_range(changed(probed=2000, tested=2000), 1)
     assert wide[2] - wide[1] > narrow[2] - narrow[1] > 0
-    perfect = advice_rules.accuracy_range(changed(accuracy=1.0), 1)
+    perfect = rules.accuracy_range(changed(accuracy=1.0), 1)
     assert 0 < perfect[1] < perfect[2] == 1.0 and perfect[0] <= 1
-    hopeless = advice_rules.accuracy_range(changed(accuracy=0.0, probed=20, tested=0), 0)
+    hopeless = rules.accuracy_range(changed(accuracy=0.0, probed=20, tested=0), 0)
     assert hopeless[0] == pytest.approx(0.05) and hopeless[1] == 0
 
 
 def test_range_covers_if_gains_are_as_stated():
     """Draws probes, gains and tests as the range assumes; 95 % must hold the outcome."""
     draw, held = np.random.default_rng(0), 0
-    mean, spread = advice_rules.GAINS[1]
+    mean, spread = rules.GAINS[1]
     for _ in range(2000):
         probe = draw.binomial(300, 0.8) / 300
         truth = np.clip(1 - 0.2 * (1 - draw.normal(mean, spread)), 0, 1)
         facts = changed(accuracy=probe, probed=300, tested=100)
-        _, low, high = advice_rules.accuracy_range(facts, 1)
+        _, low, high = rules.accuracy_range(facts, 1)
         held += low <= draw.binomial(100, truth) / 100 <= high
     assert held / 2000 >= 0.93

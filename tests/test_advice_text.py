@@ -9,13 +9,17 @@ import pytest
 from matplotlib.colors import to_hex
 
 from tests.test_advice_rules import FACTS, changed
-from tlkit import advice_page, advice_plots, advice_rules, advice_text, costs, plots
-from tlkit.advice import Advice
-from tlkit.candidates import ALL, Candidate
-from tlkit.domain import Domain
-from tlkit.image_kind import Kind
-from tlkit.planner import Estimate, PhaseCost
-from tlkit.probes import Accuracy, Probe
+from tlkit.advice import charts, rules
+from tlkit.advice import lines as advice_text
+from tlkit.advice import page as advice_page
+from tlkit.advice.advise import Advice
+from tlkit.advice.candidates import ALL, Candidate
+from tlkit.advice.domain import Domain
+from tlkit.advice.image_kind import Kind
+from tlkit.evaluation.probes import Accuracy, Probe
+from tlkit.pages import charts as plots
+from tlkit.planning import costs
+from tlkit.planning.estimate import Estimate, PhaseCost
 
 
 def probe(linear, knn, logme):
@@ -50,7 +54,7 @@ COST = Estimate(
 def advice():
     facts = changed(images=1200, domain="unclear", accuracy=0.9, tested=150, policy="digits",
                     policy_reason="strokes")  # fmt: skip
-    plan = advice_rules.plan(facts)
+    plan = rules.plan(facts)
     kind = Kind("handwriting", "digits", "gray strokes")
     return Advice(
         (FIRST, TIED, WORSE), facts, plan, (0.915, 0.86, 0.95), COST, kind, 1000, {}, {},
@@ -103,7 +107,7 @@ def test_the_plan_is_shown_with_reasons(advice):
     assert lines[0] == "Plan: alpha, fine-tune from stage3"
     assert lines[1] == "  head" and "    augment digits: strokes" in lines
     assert "    rate 0.003" in lines and "    unfreeze stage3: the default" in "\n".join(lines)
-    default = dataclasses.replace(advice, plan=advice_rules.plan(FACTS))
+    default = dataclasses.replace(advice, plan=rules.plan(FACTS))
     assert advice_text.plan_lines(default)[0].endswith("fine-tune from stage3 (the default)")
 
 
@@ -131,10 +135,10 @@ def test_what_fine_tune_says_first(advice):
     assert lines[1].startswith("  fine-tune.unfreeze: the default")
     assert lines[2:] == ["  augmentation digits: strokes"]
     few = changed(images=30)
-    lines = list(advice_text.brief(few, advice_rules.plan(few)))
+    lines = list(advice_text.brief(few, rules.plan(few)))
     assert lines[1].startswith("  head.epochs: ") and not any("augmentation" in x for x in lines)
     far = changed(domain="different", distance=0.9)
-    lines = list(advice_text.brief(far, advice_rules.plan(far)))
+    lines = list(advice_text.brief(far, rules.plan(far)))
     assert [x.split(":")[0] for x in lines[1:]] == ["  fine-tune.unfreeze",
                                                     "  fine-tune.batch_norm"]  # fmt: skip
 
@@ -174,7 +178,7 @@ def test_the_page_marks_the_cell_and_shows_what_was_measured(advice):
 
 
 def test_stages_are_drawn_with_their_intervals():
-    axes = advice_plots.stages(FIRST).axes[0]
+    axes = charts.stages(FIRST).axes[0]
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["low", "high"]
     linear, knn = (bars.lines[0].get_ydata() for bars in axes.containers)
     np.testing.assert_allclose(linear, [40, 90])
@@ -187,7 +191,7 @@ def test_stages_are_drawn_with_their_intervals():
 
 
 def test_accuracy_is_drawn_against_cost():
-    axes = advice_plots.accuracy_against_cost((FIRST, TIED, WORSE)).axes[0]
+    axes = charts.accuracy_against_cost((FIRST, TIED, WORSE)).axes[0]
     assert axes.get_xscale() == "log" and [t.get_text() for t in axes.texts] == [
         "alpha", "beta", "gamma"
     ]  # fmt: skip
@@ -198,7 +202,7 @@ def test_accuracy_is_drawn_against_cost():
     np.testing.assert_allclose([line.get_ydata() for line in axes.lines],
                                [(85, 93), (75, 83), (65, 73)])  # fmt: skip
     big = dataclasses.replace(FIRST, cost=dataclasses.replace(FIRST.cost, parameters=9_000_000))
-    axes = advice_plots.accuracy_against_cost((FIRST, big)).axes[0]
+    axes = charts.accuracy_against_cost((FIRST, big)).axes[0]
     areas = [float(dots.get_sizes()[0]) for dots in axes.collections]
     assert areas == [30 + 40 * 2.5, 30 + 40 * 9]
 

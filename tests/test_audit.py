@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from tests.scripted import new_model
-from tlkit.audit import Audit, audited
 from tlkit.errors import AuditError
+from tlkit.training.audit import Audit, audited
 
 IMAGES = np.random.default_rng(0).normal(2, 3, (32, 8, 8, 3)).astype(np.float32)
 LABELS = np.random.default_rng(1).integers(0, 2, 32)

@@ -8,10 +8,11 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tlkit import augment, files
-from tlkit.augment import OPERATIONS, POLICIES, Change, Policy
+from tlkit import files
+from tlkit.augmentation import apply
+from tlkit.augmentation.apply import OPERATIONS, POLICIES, Change, Policy
+from tlkit.augmentation.pixel_changes import CHANGES
 from tlkit.errors import TlkitError
-from tlkit.pixel_changes import CHANGES
 
 HASHES = [files.content_hash(bytes([i])) for i in range(40)]
 IMAGES = np.random.default_rng(0).integers(0, 256, (40, 17, 21, 3)).astype(np.uint8)
@@ -19,8 +20,8 @@ ALL = Policy(mirror=True, rotate=20, changes=tuple(Change(name, 0.05) for name i
 
 
 def views(policy, hashes=HASHES, images=IMAGES, seed=0, view=0):
-    numbers = augment.view_parameters(hashes, images.shape[1:3], policy, seed, view)
-    return augment.apply(tf.constant(images), numbers, policy).numpy()
+    numbers = apply.view_parameters(hashes, images.shape[1:3], policy, seed, view)
+    return apply.apply(tf.constant(images), numbers, policy).numpy()
 
 
 @pytest.mark.parametrize("name", POLICIES)
@@ -28,7 +29,7 @@ def test_shape_type_and_range_are_kept_and_graph_equals_eager(name):
     eager = views(POLICIES[name])
     assert eager.shape == IMAGES.shape and eager.dtype == np.float32
     assert eager.min() >= 0 and eager.max() <= 255.001
-    graph = augment.look(IMAGES, HASHES, POLICIES[name], 0, 0)
+    graph = apply.look(IMAGES, HASHES, POLICIES[name], 0, 0)
     # a rounding of 1e-5 may move a value over a threshold of solarize or posterize
     assert np.mean(np.abs(eager - graph) > 2e-3) < 1e-3
     assert POLICIES[name].assumes
@@ -71,41 +72,41 @@ def test_views_kept_by_older_versions_are_still_drawn_alike(name):
 
 @given(st.permutations(range(12)), st.integers(0, 5), st.integers(0, 3))
 def test_draws_follow_the_image_not_its_place(order, seed, view):
-    straight = augment.draws(HASHES[:12], seed, view, 9)
-    moved = augment.draws([HASHES[i] for i in order], seed, view, 9)
+    straight = apply.draws(HASHES[:12], seed, view, 9)
+    moved = apply.draws([HASHES[i] for i in order], seed, view, 9)
     np.testing.assert_array_equal(straight[list(order)], moved)
 
 
 @pytest.mark.parametrize("name", ["microscopy", "documents", "randaugment", "augmix"])
 def test_views_follow_the_image_not_its_place_or_company(name):
-    straight = augment.look(IMAGES, HASHES, POLICIES[name], 1, 2)
+    straight = apply.look(IMAGES, HASHES, POLICIES[name], 1, 2)
     order = np.random.default_rng(0).permutation(40)[:7]
-    moved = augment.look(IMAGES[order], [HASHES[i] for i in order], POLICIES[name], 1, 2)
+    moved = apply.look(IMAGES[order], [HASHES[i] for i in order], POLICIES[name], 1, 2)
     assert np.mean(np.abs(straight[order] - moved) > 2e-3) < 1e-3
 
 
 def test_draws_are_uniform_and_differ_by_seed_view_lane_and_stream():
     many = [files.content_hash(i.to_bytes(4)) for i in range(4000)]
-    draws = augment.draws(many, 0, 0, 4)
+    draws = apply.draws(many, 0, 0, 4)
     np.testing.assert_allclose(draws.mean(0), 0.5, atol=0.03)
     np.testing.assert_allclose(draws.std(0), 12**-0.5, atol=0.02)
-    others = [augment.draws(many, 1, 0, 4), augment.draws(many, 0, 1, 4), draws[:, ::-1]]
-    for other in [*others, augment.draws(many, 0, 0, 4, "blur")]:
+    others = [apply.draws(many, 1, 0, 4), apply.draws(many, 0, 1, 4), draws[:, ::-1]]
+    for other in [*others, apply.draws(many, 0, 0, 4, "blur")]:
         assert abs(np.corrcoef(draws.ravel(), other.ravel())[0, 1]) < 0.03
 
 
 def test_one_more_change_does_not_alter_the_others():
-    one = augment.view_parameters(HASHES, (8, 8), Policy(changes=(Change("blur", 1),)), 0, 0)
+    one = apply.view_parameters(HASHES, (8, 8), Policy(changes=(Change("blur", 1),)), 0, 0)
     both = Policy(changes=(Change("noise", 0.1), Change("blur", 1)))
-    two = augment.view_parameters(HASHES, (8, 8), both, 0, 0)
+    two = apply.view_parameters(HASHES, (8, 8), both, 0, 0)
     np.testing.assert_array_equal(one["values"]["blur_0"], two["values"]["blur_0"])
 
 
 @pytest.mark.parametrize("name", POLICIES)
 def test_strength_is_one_number(name):
     row = POLICIES[name]
-    assert augment.policy(name) is row
-    still = augment.policy(name, 0)
+    assert apply.policy(name) is row
+    still = apply.policy(name, 0)
     assert still.key() == POLICIES["none"].key()
     np.testing.assert_array_equal(views(still), IMAGES)
     half, double = row.scaled(0.5), row.scaled(2)
@@ -153,7 +154,7 @@ def test_a_weak_view_is_near_the_image():
 
 def test_pick_applies_that_many_changes():
     changes = tuple(Change(name, 0.3) for name in ("brightness", "contrast", "blur", "jpeg"))
-    numbers = augment.view_parameters(HASHES, (8, 8), Policy(changes=changes, pick=2), 0, 0)
+    numbers = apply.view_parameters(HASHES, (8, 8), Policy(changes=changes, pick=2), 0, 0)
     counts = np.sum(list(numbers["masks"].values()), 0)
     np.testing.assert_array_equal(counts, 2)
     assert all(5 < mask.sum() < 35 for mask in numbers["masks"].values())
@@ -164,7 +165,7 @@ def _names(policy):
 
 
 def test_augmix_is_an_average_of_the_image_and_chains():
-    numbers = augment.view_parameters(HASHES, (17, 21), POLICIES["augmix"], 0, 0)
+    numbers = apply.view_parameters(HASHES, (17, 21), POLICIES["augmix"], 0, 0)
     np.testing.assert_allclose(numbers["weights"].sum(1), 1, rtol=1e-5)
     assert numbers["weights"].min() >= 0
     for chain in numbers["chains"]:
@@ -172,7 +173,7 @@ def test_augmix_is_an_average_of_the_image_and_chains():
         assert 1 <= np.sum(list(chain["masks"].values()), 0).max() <= 3
     bright = Policy(changes=(Change("brightness", 0.4),), pick=1, chains=3)
     gray = np.full((40, 8, 8, 3), 120.0, np.float32)
-    parts = augment.view_parameters(HASHES, (8, 8), bright, 0, 0)
+    parts = apply.view_parameters(HASHES, (8, 8), bright, 0, 0)
     offsets = np.concatenate([c["values"]["brightness_0"] for c in parts["chains"]], 1) * 255
     expected = 120 + np.sum(parts["weights"][:, 1:] * offsets, 1)
     np.testing.assert_allclose(views(bright, images=gray)[:, 0, 0, 0], expected, rtol=1e-4)
@@ -182,7 +183,7 @@ def test_augmix_is_an_average_of_the_image_and_chains():
     ("name", "dtype"), [("aerial", "uint8"), ("augmix", "float32"), ("none", "uint8")]
 )
 def test_a_dataset_step_gives_the_same_views(name, dtype):
-    step = augment.dataset_step(POLICIES[name], seed=2, view=1)
+    step = apply.dataset_step(POLICIES[name], seed=2, view=1)
     images = IMAGES.astype(dtype)
     dataset = tf.data.Dataset.from_tensor_slices((images, HASHES, np.arange(40))).batch(16)
     found = list(dataset.map(step, num_parallel_calls=2).as_numpy_iterator())
@@ -196,15 +197,15 @@ def test_a_dataset_step_gives_the_same_views(name, dtype):
 
 def test_a_dataset_step_cannot_mix():
     with pytest.raises(TlkitError, match="all training images"):
-        augment.dataset_step(POLICIES["mixup"], 0, 0)
+        apply.dataset_step(POLICIES["mixup"], 0, 0)
 
 
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda: augment.policy("photo"), "Did you mean 'photos'"),
-        (lambda: augment.policy("photos", -1), "0 or more"),
-        (lambda: augment.policy("photos", float("nan")), "0 or more"),
+        (lambda: apply.policy("photo"), "Did you mean 'photos'"),
+        (lambda: apply.policy("photos", -1), "0 or more"),
+        (lambda: apply.policy("photos", float("nan")), "0 or more"),
         (lambda: Change("blurr", 1), "Did you mean 'blur'"),
         (lambda: Change("blur", 9), "must be 0 to 2"),
         (lambda: Change("blur", 1, 2), "chance 0 to 1"),

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from tlkit import pixel_changes, warps
+from tlkit.augmentation import geometry, pixel_changes
 
 DRAW = np.random.default_rng(0)
 IMAGES = DRAW.integers(0, 256, (3, 12, 16, 3)).astype(np.float32)
@@ -25,11 +25,11 @@ def warped(images, name, numbers, amount, fill="reflect"):
     """Applies one projective change with the given numbers in [-1, 1)."""
     size = (images.shape[2], images.shape[1])
     u = np.tile(np.atleast_2d(numbers), (len(images), 1))
-    matrix = warps.about_middle(warps.MATRICES[name].matrix(u, amount, size), size)
+    matrix = geometry.about_middle(geometry.MATRICES[name].matrix(u, amount, size), size)
     matrix = matrix / matrix[:, 2:, 2:]
     flat = matrix.reshape(-1, 9)[:, :8].astype(np.float32)
-    done = warps.projective(tf.constant(images), flat, fill, FILL).numpy()
-    bent = warps.bent(tf.constant(images), tf.constant(flat), [], fill, FILL).numpy()
+    done = geometry.projective(tf.constant(images), flat, fill, FILL).numpy()
+    bent = geometry.bent(tf.constant(images), tf.constant(flat), [], fill, FILL).numpy()
     if fill != "wrap":  # TensorFlow's own wrap repeats with a seam between last and first pixel
         np.testing.assert_allclose(done, bent, atol=0.05)
     return done
@@ -48,7 +48,7 @@ def test_rotation_by_right_angles_is_rot90(turns):
 
 
 @settings(max_examples=15, deadline=None)
-@given(st.integers(-5, 5), st.integers(-4, 4), st.sampled_from(list(warps.FILLS)))
+@given(st.integers(-5, 5), st.integers(-4, 4), st.sampled_from(list(geometry.FILLS)))
 def test_translation_by_whole_pixels_is_roll_or_pad(right, down, fill):
     height, width = IMAGES.shape[1:3]
     found = warped(IMAGES, "shift", [-right / width, -down / height], 1, fill)
@@ -64,16 +64,16 @@ def test_translation_by_whole_pixels_is_roll_or_pad(right, down, fill):
 
 def test_bent_wraps_by_whole_pixels_too():
     flat = np.tile(np.array([1, 0, 3, 0, 1, -2, 0, 0], np.float32), (3, 1))
-    found = warps.bent(tf.constant(IMAGES), tf.constant(flat), [], "wrap").numpy()
+    found = geometry.bent(tf.constant(IMAGES), tf.constant(flat), [], "wrap").numpy()
     np.testing.assert_allclose(found, np.roll(IMAGES, (2, -3), (1, 2)), atol=1e-3)
 
 
 def test_jitter_moves_by_whole_pixels():
     u = DRAW.uniform(-1, 1, (300, 2))
-    moves = warps.jitter(u, 1, (16, 12))[:, :2, 2]
+    moves = geometry.jitter(u, 1, (16, 12))[:, :2, 2]
     assert set(moves.ravel()) == {-1, 0, 1}
     np.testing.assert_allclose(np.mean(moves == 0), 1 / 3, atol=0.06)
-    assert not warps.jitter(np.zeros((1, 2)), 1, (16, 12))[:, :2, 2].any()
+    assert not geometry.jitter(np.zeros((1, 2)), 1, (16, 12))[:, :2, 2].any()
 
 
 @pytest.mark.parametrize(
@@ -91,25 +91,25 @@ def test_jitter_moves_by_whole_pixels():
     ],
 )
 def test_matrices_map_known_points(name, numbers, amount, expected):
-    matrix = warps.MATRICES[name].matrix(np.array([numbers]), amount, (16, 12))[0]
+    matrix = geometry.MATRICES[name].matrix(np.array([numbers]), amount, (16, 12))[0]
     x, y, below = matrix @ [4, 3, 1]
     np.testing.assert_allclose([x / below, y / below], expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", [*warps.MATRICES, *warps.FIELDS])
+@pytest.mark.parametrize("name", [*geometry.MATRICES, *geometry.FIELDS])
 def test_amount_zero_stays_in_place(name):
     u = DRAW.uniform(-1, 1, (3, 50)).astype(np.float32)
-    if name in warps.MATRICES:
-        found = warps.MATRICES[name].matrix(u, 0, (16, 12))
+    if name in geometry.MATRICES:
+        found = geometry.MATRICES[name].matrix(u, 0, (16, 12))
         np.testing.assert_allclose(found, np.broadcast_to(np.eye(3), (3, 3, 3)), atol=1e-12)
     else:
         flat = np.tile(np.array([1, 0, 0, 0, 1, 0, 0, 0], np.float32), (3, 1))
-        still = warps.bent(tf.constant(IMAGES), tf.constant(flat), [(name, tf.constant(0 * u))])
+        still = geometry.bent(tf.constant(IMAGES), tf.constant(flat), [(name, tf.constant(0 * u))])
         np.testing.assert_array_equal(still, IMAGES)
 
 
 def test_lens_moves_the_corner_by_k1_and_keeps_the_middle():
-    x, y = warps.lens(
+    x, y = geometry.lens(
         tf.constant([[[8.0, 0.0, 4.0]]]), tf.constant([[[6.0, 0.0, 3.0]]]), column(0.2), (16, 12)
     )
     np.testing.assert_allclose(x, [[[8 * 1.2, 0, 4 * 1.05]]], rtol=1e-6)
@@ -117,15 +117,15 @@ def test_lens_moves_the_corner_by_k1_and_keeps_the_middle():
 
 
 def test_elastic_is_smooth_and_of_the_stated_size():
-    values = DRAW.uniform(-0.05, 0.05, (20, warps.FIELDS["elastic"].draws)).astype(np.float32)
+    values = DRAW.uniform(-0.05, 0.05, (20, geometry.FIELDS["elastic"].draws)).astype(np.float32)
     zero = tf.zeros((1, 64, 64))
-    dx, dy = warps.elastic(zero, zero, tf.constant(values), (64, 64))
+    dx, dy = geometry.elastic(zero, zero, tf.constant(values), (64, 64))
     for d in (dx.numpy(), dy.numpy()):
         assert 0.3 < d.std() / (0.05 * 64 / 3**0.5) < 1.1  # of numbers uniform in +-0.05 * 64
         assert np.abs(np.diff(d, axis=1)).max() < 0.9  # no folds
     one = np.full((1, 50), 0.05, np.float32)
     np.testing.assert_allclose(
-        warps.elastic(zero, zero, tf.constant(one), (64, 64))[0], 3.2, rtol=1e-5
+        geometry.elastic(zero, zero, tf.constant(one), (64, 64))[0], 3.2, rtol=1e-5
     )
 
 

@@ -7,8 +7,9 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from tlkit import augment, augment_preview, files, warps
-from tlkit.commands.augment import augment as command
+from tlkit import files
+from tlkit.augmentation import apply, geometry, preview
+from tlkit.cli.augment import augment as command
 from tlkit.errors import TlkitError
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -17,19 +18,19 @@ HASHES = [files.content_hash(image.tobytes()) for image in IMAGES]
 
 
 def test_a_sheet_holds_the_originals_and_the_views_of_training():
-    cells = augment_preview.sheet(IMAGES, HASHES, augment.policy("photos"), 2, seed=5)
+    cells = preview.sheet(IMAGES, HASHES, apply.policy("photos"), 2, seed=5)
     assert cells.shape == (3, 3, 20, 20, 3) and cells.dtype == np.uint8
     np.testing.assert_array_equal(cells[:, 0], IMAGES)
-    view = augment.look(IMAGES, HASHES, augment.policy("photos"), 5, 1)
+    view = apply.look(IMAGES, HASHES, apply.policy("photos"), 5, 1)
     np.testing.assert_array_equal(cells[:, 2], np.rint(view))
-    paper = np.asarray(augment_preview.picture(cells))
-    gap = augment_preview.GAP
+    paper = np.asarray(preview.picture(cells))
+    gap = preview.GAP
     np.testing.assert_array_equal(paper[gap : gap + 20, gap : gap + 20], IMAGES[0])
 
 
 def test_a_sheet_shows_mixing():
-    cells = augment_preview.sheet(IMAGES, HASHES, augment.policy("cutmix"), 4)
-    plain = augment_preview.sheet(IMAGES, HASHES, augment.policy("photos"), 4)
+    cells = preview.sheet(IMAGES, HASHES, apply.policy("cutmix"), 4)
+    plain = preview.sheet(IMAGES, HASHES, apply.policy("photos"), 4)
     assert (cells != plain).any()
 
 
@@ -42,30 +43,30 @@ def test_the_command_writes_a_captioned_picture(photos, tmp_path):
     options += ["--strength", "2.5", "--seed", "3"]
     done = CliRunner().invoke(command, [str(photos), *options, "--out", str(tmp_path / "2.png")])
     assert "at strength 2.5" in done.output
-    paths = augment_preview.choose(photos, 3)
-    expected = augment_preview.preview(paths, "xray", 2.5, views=2, size=24, seed=3)
+    paths = preview.choose(photos, 3)
+    expected = preview.preview(paths, "xray", 2.5, views=2, size=24, seed=3)
     with Image.open(tmp_path / "2.png") as sheet:
         np.testing.assert_array_equal(np.asarray(sheet), np.asarray(expected))
     with Image.open(out) as sheet:
         assert sheet.size[0] == 6 + 3 * 30 and sheet.size[1] > 6 + 3 * 30
-    chosen = augment_preview.choose(photos, 3)
+    chosen = preview.choose(photos, 3)
     assert len({path.parent for path in chosen}) == 3  # spread over the classes
 
 
 def test_the_caption_says_policy_strength_and_assumption():
-    text = " ".join(augment_preview.caption("textures", 0.5, 300))
-    assert "textures, strength 0.5" in text and augment.POLICIES["textures"].assumes in text
-    assert max(map(len, augment_preview.caption("textures", 0.5, 300))) <= 50
+    text = " ".join(preview.caption("textures", 0.5, 300))
+    assert "textures, strength 0.5" in text and apply.POLICIES["textures"].assumes in text
+    assert max(map(len, preview.caption("textures", 0.5, 300))) <= 50
 
 
 def test_a_folder_without_images_is_named(tmp_path):
     with pytest.raises(TlkitError, match="No images in"):
-        augment_preview.choose(tmp_path, 3)
+        preview.choose(tmp_path, 3)
 
 
 def test_every_policy_operation_and_fill_has_its_picture():
-    names = [f"policy_{name}" for name in augment.POLICIES if name != "guide"]
-    names += [*augment.OPERATIONS, *(f"fill_{name}" for name in warps.FILLS)]
+    names = [f"policy_{name}" for name in apply.POLICIES if name != "guide"]
+    names += [*apply.OPERATIONS, *(f"fill_{name}" for name in geometry.FILLS)]
     names += ["mirror", "upside_down", "quarter_turns"]
     page = (DOCS / "augmentation.md").read_text()
     for name in names:

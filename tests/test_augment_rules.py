@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tlkit import augment, files
-from tlkit.augment import Change, Policy
+from tlkit import files
+from tlkit.augmentation import apply
+from tlkit.augmentation.apply import Change, Policy
 
 HASHES = [files.content_hash(bytes([i, 3])) for i in range(120)]
 HEIGHT, WIDTH = 31, 47
@@ -21,8 +22,8 @@ MIDDLE = slice(8, 23), slice(12, 35)  # far from what lies beyond the border
 
 def views(policy, images, seed=0, view=0, hashes=None):
     hashes = HASHES[: len(images)] if hashes is None else hashes
-    numbers = augment.view_parameters(hashes, images.shape[1:3], policy, seed, view)
-    return augment.apply(tf.constant(images), numbers, policy).numpy()
+    numbers = apply.view_parameters(hashes, images.shape[1:3], policy, seed, view)
+    return apply.apply(tf.constant(images), numbers, policy).numpy()
 
 
 def maps(policy, count=120):

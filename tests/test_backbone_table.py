@@ -11,9 +11,9 @@ from math import ceil
 
 import pytest
 
-from tlkit import backbones
-from tlkit.backbone_table import TABLE, lookup
-from tlkit.imagenet_files import imagenet_file
+from tlkit.backbones import loading
+from tlkit.backbones.imagenet import imagenet_file
+from tlkit.backbones.table import TABLE, lookup
 
 # Pixels per side that are not 224: Tan and Le 2019 (B1 to B7) and 2021, and the Inception papers.
 SIZES = {
@@ -245,8 +245,8 @@ def test_files_of_mobilenets_are_named_by_width_and_size():
 
 
 def test_describe_says_what_the_table_says_in_order():
-    rows = {row["name"]: row for row in backbones.describe()}
-    assert list(rows) == backbones.names() == sorted(TABLE)
+    rows = {row["name"]: row for row in loading.describe()}
+    assert list(rows) == loading.names() == sorted(TABLE)
     row = rows["efficientnet_b4"]
     assert (row["size"], row["preprocessing"], row["feature_channels"]) == (380, "torch", 1792)
     assert row["parameters"] == 17_673_823

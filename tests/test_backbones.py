@@ -14,11 +14,11 @@ from keras.src.legacy.saving import legacy_h5_format
 from keras.src.utils import file_utils
 
 from tests.backbone_helpers import assert_close, pixels, run, scramble
-from tlkit import backbones, surgery
-from tlkit.backbone_table import TABLE
+from tlkit.backbones import loading, surgery
+from tlkit.backbones.preprocess import Preprocess
+from tlkit.backbones.table import TABLE
+from tlkit.backbones.weights import fingerprint
 from tlkit.errors import TlkitError
-from tlkit.preprocess import Preprocess
-from tlkit.weights import fingerprint
 
 SMALL = (
     "mobilenet mobilenet_v2 mobilenet_v3_small mobilenet_v3_large mobilenet_0.25 mobilenet_v2_0.35 "
@@ -32,7 +32,7 @@ every_backbone = pytest.mark.parametrize("name", [*SMALL, *LARGE])
 @every_backbone
 def test_contract(name):
     row = TABLE[name]
-    net = backbones.build_network(row, 96, 3)
+    net = loading.build_network(row, 96, 3)
     assert net.count_params() + row.inside == row.parameters
     assert net.output.shape[-1] == row.feature_channels
 
@@ -74,7 +74,7 @@ def test_default_sizes_are_published():
 def test_halves_at_stages_are_bit_equal(name):
     row = TABLE[name]
     size = 96 if row.size == 299 else 32
-    net = backbones.build_network(row, size, 3)
+    net = loading.build_network(row, size, 3)
     scramble(net)
     x = pixels(size) / 255
     for _, boundary in row.stages:
@@ -110,7 +110,7 @@ FEW = ("mobilenet_v3_small", "convnext_tiny", "efficientnet_v2_b0")
 )
 def test_preprocessing_equals_that_inside_the_model(name):
     row = TABLE[name]
-    ours = backbones.build_network(row, 32, 3)
+    ours = loading.build_network(row, 32, 3)
     inside = {**dict(row.arguments), "include_preprocessing": True}
     theirs = getattr(keras.applications, row.constructor)(
         include_top=False, weights=None, input_shape=(32, 32, 3), **inside
@@ -136,7 +136,7 @@ def test_official_efficientnet_file(tmp_path, monkeypatch):
     theirs = keras.applications.EfficientNetB0(
         include_top=False, weights="imagenet", input_shape=(32, 32, 3)
     )
-    ours = backbones.load(row.name, size=32, weights=str(path)).net
+    ours = loading.load(row.name, size=32, weights=str(path)).net
     for a, b in zip(ours.weights, theirs.weights[3:], strict=True):
         np.testing.assert_array_equal(a.numpy(), b.numpy(), err_msg=a.path)
     assert_same_stem(row, ours, theirs)
@@ -147,21 +147,21 @@ def test_official_efficientnet_file(tmp_path, monkeypatch):
 
 def test_names_do_not_depend_on_what_was_built_before():
     row = TABLE["mobilenet_v3_small"]
-    first = backbones.build_network(row, 32, 3)
+    first = loading.build_network(row, 32, 3)
     mine = keras.layers.Dense(1).name
-    second = backbones.build_network(row, 32, 3)
+    second = loading.build_network(row, 32, 3)
     assert [op.name for op in first.operations] == [op.name for op in second.operations]
     assert [v.path for v in first.variables] == [v.path for v in second.variables]
     assert keras.layers.Dense(1).name not in (mine, "dense"), "the user's counters must go on"
 
 
 def test_loaded_backbone_says_what_it_is():
-    b = backbones.load("MobileNet-v1_0.25", size=64, weights="none", seed=3)
+    b = loading.load("MobileNet-v1_0.25", size=64, weights="none", seed=3)
     assert (b.name, b.size, b.channels) == ("mobilenet_0.25", 64, 3)
     assert b.net.input_shape == (None, 64, 64, 3) and b.net.output_shape == (None, 2, 2, 256)
     assert b.weights.startswith("random, seed 3, ")
     assert [s.name for s in b.stages] == ["stage1", "stage2", "stage3", "stage4", "stage5"]
-    assert b.weights != backbones.load("mobilenet_0.25", size=64, weights="none").weights
+    assert b.weights != loading.load("mobilenet_0.25", size=64, weights="none").weights
 
 
 @pytest.mark.parametrize(
@@ -169,36 +169,36 @@ def test_loaded_backbone_says_what_it_is():
 )
 def test_gray_pictures_get_the_answer_of_rgb(name, tmp_path):
     """One family for each way of preprocessing: with three means, with one, with deviations."""
-    colour = backbones.load(name, size=32, weights="none")
+    colour = loading.load(name, size=32, weights="none")
     colour.net.save_weights(tmp_path / "w.weights.h5")
-    gray = backbones.load(name, size=32, channels=1, weights=str(tmp_path / "w.weights.h5"))
+    gray = loading.load(name, size=32, channels=1, weights=str(tmp_path / "w.weights.h5"))
     x = pixels(32, channels=1)
     assert_close(run(gray, x), run(colour, np.repeat(x, 3, axis=-1)))
     assert gray.channels == 1
 
 
 def test_four_channels_inflate_the_stem(tmp_path):
-    colour = backbones.load("mobilenet_0.25", size=32, weights="none")
+    colour = loading.load("mobilenet_0.25", size=32, weights="none")
     colour.net.save_weights(tmp_path / "w.weights.h5")
     path = str(tmp_path / "w.weights.h5")
-    four = backbones.load("mobilenet_0.25", size=32, channels=4, weights=path)
+    four = loading.load("mobilenet_0.25", size=32, channels=4, weights=path)
     assert four.net.input_shape == (None, 32, 32, 4)
     assert four.weights.endswith(", inflated to 4 channels")
     for a, b in zip(four.net.get_weights()[1:], colour.net.get_weights()[1:], strict=True):
         np.testing.assert_array_equal(a, b)
     four.net.save_weights(tmp_path / "four.weights.h5")
     path = str(tmp_path / "four.weights.h5")
-    again = backbones.load("mobilenet_0.25", size=32, channels=4, weights=path)
+    again = loading.load("mobilenet_0.25", size=32, channels=4, weights=path)
     assert again.weights == f"file four.weights.h5, {fingerprint(four.net.weights)}"
     x = pixels(32, channels=1)
     assert_close(run(four, np.repeat(x, 4, axis=-1)), run(colour, np.repeat(x, 3, axis=-1)))
 
 
 def test_weights_of_another_network_name_the_layer(tmp_path):
-    other = backbones.load("mobilenet_0.25", size=32, weights="none")
+    other = loading.load("mobilenet_0.25", size=32, weights="none")
     other.net.save_weights(tmp_path / "w.weights.h5")
     with pytest.raises(TlkitError, match=r"w\.weights\.h5 does not fit mobilenet: layer 'conv1'"):
-        backbones.load("mobilenet", size=32, weights=str(tmp_path / "w.weights.h5"))
+        loading.load("mobilenet", size=32, weights=str(tmp_path / "w.weights.h5"))
 
 
 @pytest.mark.parametrize("size", [96, 224])
@@ -217,14 +217,14 @@ def test_the_file_of_the_size_is_downloaded_and_read(size, tmp_path, monkeypatch
         return str(path)
 
     monkeypatch.setattr(file_utils, "get_file", get_file)
-    found = backbones.load("mobilenet_v2_0.35", size=size)
+    found = loading.load("mobilenet_v2_0.35", size=size)
     file = f"mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_{size}_no_top.h5"
     assert asked == [file]
     assert found.weights == f"imagenet {file}, {fingerprint(source.weights)}"
 
 
 def scrambled_narrow():
-    net = backbones.build_network(TABLE["mobilenet_v2_0.35"], 96, 3)
+    net = loading.build_network(TABLE["mobilenet_v2_0.35"], 96, 3)
     scramble(net)
     return net
 
@@ -238,7 +238,7 @@ def test_imagenet_without_network(name, tmp_path, monkeypatch):
 
     monkeypatch.setattr(file_utils, "get_file", get_file)
     with pytest.raises(TlkitError, match="could not be downloaded") as error:
-        backbones.load(name, size=96)
+        loading.load(name, size=96)
     assert f"{name}_weights_tf_dim_ordering_tf_kernels" in str(error.value)
 
 
@@ -249,13 +249,13 @@ def test_planted_resnet_file_under_the_official_name_survives(tmp_path, monkeypa
     path.parent.mkdir()
     path.write_bytes(b"my own weights")
     with pytest.raises(TlkitError, match="expected 4d473c1dd8becc155b73f8504c6f6626, found"):
-        backbones.load("resnet50", size=64)
+        loading.load("resnet50", size=64)
     assert path.read_bytes() == b"my own weights"
 
 
 def test_too_small_a_size_is_explained():
     with pytest.raises(TlkitError, match=r"xception cannot be built for 32 pixels: .*at least 71"):
-        backbones.load("xception", size=32, weights="none")
+        loading.load("xception", size=32, weights="none")
 
 
 @pytest.mark.parametrize(
@@ -272,17 +272,17 @@ def test_too_small_a_size_is_explained():
     ],
 )
 def test_spellings(typed, meant):
-    assert backbones.spec(typed).name == meant
+    assert loading.spec(typed).name == meant
 
 
 def test_spellings_never_clash():
     assert all(
-        backbones.spec(row.constructor).constructor == row.constructor for row in TABLE.values()
+        loading.spec(row.constructor).constructor == row.constructor for row in TABLE.values()
     )
-    assert all(backbones.spec(name).name == name for name in TABLE)
+    assert all(loading.spec(name).name == name for name in TABLE)
 
 
-@pytest.mark.parametrize("ask", [backbones.spec, lambda name: backbones.load(name, weights="none")])
+@pytest.mark.parametrize("ask", [loading.spec, lambda name: loading.load(name, weights="none")])
 def test_unknown_names_get_a_suggestion(ask):
     with pytest.raises(
         TlkitError, match=r"Unknown backbone 'mobilnet_v2'\. Did you mean 'mobilenet_v2'"
@@ -297,7 +297,7 @@ def test_listing_needs_no_keras():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     rows = json.loads(done.stdout)
-    assert [row["name"] for row in rows] == sorted(TABLE) == backbones.names()
+    assert [row["name"] for row in rows] == sorted(TABLE) == loading.names()
     v2 = next(row for row in rows if row["name"] == "mobilenet_v2")
     assert v2 == {
         "name": "mobilenet_v2",
@@ -320,10 +320,10 @@ def shared():
 
 @pytest.mark.weights
 def test_real_mobilenet_v2_with_and_without_top():
-    notop = backbones.load(
+    notop = loading.load(
         "mobilenet_v2", size=96, weights=str(shared() / "mobilenet_v2_1.0_224_notop.weights.h5")
     )
-    top = backbones.load(
+    top = loading.load(
         "mobilenet_v2", size=96, weights=str(shared() / "mobilenet_v2_1.0_224.weights.h5")
     )
     for a, b in zip(notop.net.weights, top.net.weights, strict=True):
@@ -334,7 +334,7 @@ def test_real_mobilenet_v2_with_and_without_top():
 @pytest.mark.weights
 def test_real_squeezenet_is_a_classic_net():
     path = shared() / "squeezenet_v1.1_notop.weights.h5"
-    b = backbones.load("squeezenet-1.1", size=64, weights=str(path))
+    b = loading.load("squeezenet-1.1", size=64, weights=str(path))
     assert b.preprocess.kind == "caffe"
     with h5py.File(path) as file:
         for key, layer in (("conv2d", "conv1"), ("conv2d_24", "fire9_expand3")):
@@ -355,7 +355,7 @@ def test_real_squeezenet_is_a_classic_net():
 )
 def test_real_weights_equal_keras_own_loading(name, file):
     path = shared() / f"{file}.weights.h5"
-    ours = backbones.load(name, size=64, weights=str(path))
+    ours = loading.load(name, size=64, weights=str(path))
     row = TABLE[name]
     theirs = getattr(keras.applications, row.constructor)(
         include_top=False, weights=None, input_shape=(64, 64, 3), **dict(row.arguments)

@@ -7,31 +7,31 @@ import numpy as np
 import pytest
 
 from tests.backbone_helpers import pixels, run, scramble
-from tlkit import backbones
-from tlkit.backbone_table import TABLE
+from tlkit.backbones import loading
+from tlkit.backbones.table import TABLE
 from tlkit.errors import TlkitError
 
 
 @pytest.fixture(scope="module")
 def narrow():
-    return backbones.load("mobilenet_v2_0.35", size=32, weights="none")
+    return loading.load("mobilenet_v2_0.35", size=32, weights="none")
 
 
 def test_where_freezing_ends(narrow):
-    assert backbones.frozen_until(narrow, "stage1") is None
-    assert backbones.frozen_until(narrow, "stage2") == "expanded_conv_project_BN"
-    assert backbones.frozen_until(narrow, "stage5") == "block_12_add"
-    assert backbones.frozen_until(narrow, "block_13_expand") == "block_12_add"
-    assert backbones.frozen_until(narrow, "Conv_1") == "block_16_project_BN"
+    assert loading.frozen_until(narrow, "stage1") is None
+    assert loading.frozen_until(narrow, "stage2") == "expanded_conv_project_BN"
+    assert loading.frozen_until(narrow, "stage5") == "block_12_add"
+    assert loading.frozen_until(narrow, "block_13_expand") == "block_12_add"
+    assert loading.frozen_until(narrow, "Conv_1") == "block_16_project_BN"
     with pytest.raises(TlkitError, match=r"Unknown stage .* 'block_13_expand_BN'.*block_13_expand"):
-        backbones.frozen_until(narrow, "block_13_expand_BN")
+        loading.frozen_until(narrow, "block_13_expand_BN")
 
 
 def test_replaced_stages_are_new_and_others_bit_equal(narrow):
     scramble(narrow.net)
     before = {v.path: v.numpy() for v in narrow.net.weights}
-    backbones.reinitialise(narrow, ["stage4", "stage5"], seed=1)
-    layers = backbones.stage_layers(narrow)
+    loading.reinitialise(narrow, ["stage4", "stage5"], seed=1)
+    layers = loading.stage_layers(narrow)
     new = {
         v.path for stage in ("stage4", "stage5") for layer in layers[stage] for v in layer.weights
     }
@@ -40,12 +40,12 @@ def test_replaced_stages_are_new_and_others_bit_equal(narrow):
         changed = not np.array_equal(variable.numpy(), before[variable.path])
         assert changed == (variable.path in new), variable.path
     with pytest.raises(TlkitError, match=r"Unknown stage of mobilenet_v2_0\.35 'stage6'"):
-        backbones.reinitialise(narrow, ["stage6"])
+        loading.reinitialise(narrow, ["stage6"])
 
 
 def test_replaced_stages_depend_on_the_seed(narrow):
     def replaced(seed):
-        backbones.reinitialise(narrow, ["stage5"], seed=seed)
+        loading.reinitialise(narrow, ["stage5"], seed=seed)
         return narrow.net.get_layer("Conv_1").kernel.numpy()
 
     first, second, again = replaced(1), replaced(2), replaced(1)
@@ -54,7 +54,7 @@ def test_replaced_stages_depend_on_the_seed(narrow):
 
 
 def test_each_stage_holds_its_own_layers(narrow):
-    held = {name: [x.name for x in found] for name, found in backbones.stage_layers(narrow).items()}
+    held = {name: [x.name for x in found] for name, found in loading.stage_layers(narrow).items()}
     assert list(held) == [stage.name for stage in narrow.stages]
     ends = {"stage1": "expanded_conv_project_BN", "stage2": "block_2_project_BN",
             "stage3": "block_5_project_BN", "stage4": "block_12_project_BN",
@@ -66,7 +66,7 @@ def test_each_stage_holds_its_own_layers(narrow):
 def test_the_size_is_that_of_the_paper_unless_given(monkeypatch):
     row = dataclasses.replace(TABLE["mobilenet_0.25"], size=64)
     monkeypatch.setitem(TABLE, "mobilenet_0.25", row)
-    b = backbones.load("mobilenet_0.25", weights="none")
+    b = loading.load("mobilenet_0.25", weights="none")
     assert (b.size, b.net.input_shape) == (64, (None, 64, 64, 3))
 
 
@@ -74,38 +74,38 @@ def test_the_size_is_that_of_the_paper_unless_given(monkeypatch):
 
 
 def test_classic_nets_are_backbones_too():
-    b = backbones.load("illing", channels=1, weights="none", seed=3)
+    b = loading.load("illing", channels=1, weights="none", seed=3)
     assert (b.name, b.size, b.channels) == ("illing", 40, 1)
     assert b.net.input_shape == (None, 40, 40, 1)
     assert b.stages == (
-        backbones.Stage("conv1", "pool2"),
-        backbones.Stage("conv3", "pool4"),
-        backbones.Stage("conv5", "flatten"),
+        loading.Stage("conv1", "pool2"),
+        loading.Stage("conv3", "pool4"),
+        loading.Stage("conv5", "flatten"),
     )
     np.testing.assert_allclose(b.preprocess(pixels(40, 1)), pixels(40, 1) / 255, rtol=1e-6)
-    assert list(backbones.stage_layers(b)) == ["conv1", "conv3", "conv5"]
+    assert list(loading.stage_layers(b)) == ["conv1", "conv3", "conv5"]
     assert b.weights.startswith("random, seed 3, ")
-    other = backbones.load("illing", channels=1, weights="none", seed=4)
+    other = loading.load("illing", channels=1, weights="none", seed=4)
     assert other.weights.split(", ")[-1] != b.weights.split(", ")[-1]
 
 
 def test_classic_nets_take_the_size_and_channels_they_are_given():
-    b = backbones.load("lenet-caffe", size=32, channels=4, weights="none")
+    b = loading.load("lenet-caffe", size=32, channels=4, weights="none")
     assert (b.size, b.channels, b.net.input_shape) == (32, 4, (None, 32, 32, 4))
     assert b.preprocess.kind == "unit" and "inflated" not in b.weights
 
 
 def test_an_exact_name_of_a_classic_net_is_that_net():
     """In another spelling it would be the pretrained one."""
-    b = backbones.load("mobilenet-v1", size=32, weights="none")
+    b = loading.load("mobilenet-v1", size=32, weights="none")
     assert (b.name, b.stages[0].boundary) == ("mobilenet-v1", "block1_act")
 
 
 def test_classic_nets_take_files_of_three_channels_for_gray_pictures(tmp_path):
-    colour = backbones.load("illing", weights="none")
+    colour = loading.load("illing", weights="none")
     assert colour.net.input_shape == (None, 40, 40, 3)
     colour.net.save_weights(tmp_path / "w.weights.h5")
-    gray = backbones.load("illing", channels=1, weights=str(tmp_path / "w.weights.h5"))
+    gray = loading.load("illing", channels=1, weights=str(tmp_path / "w.weights.h5"))
     assert gray.weights.endswith(", inflated to 1 channels")
     x = pixels(40, 1)
     found, expected = (np.asarray(run(*of)) for of in ((gray, x), (colour, np.repeat(x, 3, -1))))
@@ -114,14 +114,14 @@ def test_classic_nets_take_files_of_three_channels_for_gray_pictures(tmp_path):
 
 
 def test_four_random_channels_are_not_inflated():
-    b = backbones.load("illing", channels=4, weights=None)
+    b = loading.load("illing", channels=4, weights=None)
     assert b.weights.startswith("random, seed 0, ") and "inflated" not in b.weights
 
 
 def test_names_of_operations_do_not_depend_on_what_was_built_before():
-    first = backbones.load("illing", weights="none").net
+    first = loading.load("illing", weights="none").net
     keras.layers.Dense(1)
-    second = backbones.load("illing", weights="none").net
+    second = loading.load("illing", weights="none").net
     assert [op.name for op in first.operations] == [op.name for op in second.operations]
 
 
@@ -131,4 +131,4 @@ def test_names_of_operations_do_not_depend_on_what_was_built_before():
 )
 def test_classic_nets_have_no_imagenet_weights(name, hint):
     with pytest.raises(TlkitError, match=rf"without ImageNet weights\.{hint} Use --weights FILE"):
-        backbones.load(name)
+        loading.load(name)

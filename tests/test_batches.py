@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.steps import BARE, Done
-from tlkit import batches, sampling
+from tlkit.phases import batches, sampling
 
 SEVEN = np.array([0, 0, 0, 0, 1, 1, 2])
 PHASE = dataclasses.replace(BARE, epochs=2, batch_size=2, rate=0.8)

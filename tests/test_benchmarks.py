@@ -222,7 +222,7 @@ def test_the_clock_counts_cpu_seconds():
 
 
 def test_boundaries_of_works_are_those_of_tlkit():
-    from tlkit.backbone_table import spec
+    from tlkit.backbones.table import spec
 
     for work in (*works.FULL, *works.QUICK, TINY):
         stages = dict(spec(work.backbone).stages)
@@ -318,7 +318,7 @@ def test_cells_of_the_grid_have_as_many_epochs():
 
 def test_torch_nets_have_the_parameters_of_the_keras_ones():
     torch_nets = pytest.importorskip("benchmarks.torch_nets", reason="torch is not installed")
-    from tlkit.backbone_table import spec
+    from tlkit.backbones.table import spec
 
     for name, biases in (("mobilenet_v2", 0), ("resnet50", 26_560)):  # Keras's biases before norms
         lower, tail, channels = torch_nets.NETS[name]()

@@ -7,12 +7,14 @@ from types import SimpleNamespace
 import keras
 import pytest
 
-from tlkit import budget, finetune, planner
-from tlkit.budget import Limits
 from tlkit.errors import TlkitError
-from tlkit.phases import Phase
-from tlkit.planner import Estimate, PhaseCost
-from tlkit.store import Store
+from tlkit.features.store import Store
+from tlkit.phases.phase import Phase
+from tlkit.planning import budget
+from tlkit.planning import estimate as planner
+from tlkit.planning.budget import Limits
+from tlkit.planning.estimate import Estimate, PhaseCost
+from tlkit.training import train
 
 HEAD = Phase("head", epochs=4, views=2, augment="flip", batch_size=16, rate=0.01)
 TAIL = dataclasses.replace(HEAD, name="tail", unfreeze="stage3")
@@ -43,7 +45,7 @@ class Told:
         self.cost, self.takes, self.clock = cost, takes, clock
         self.estimated, self.trained, self.said = [], [], []
         monkeypatch.setattr(planner, "estimate", self.estimate)
-        monkeypatch.setattr(finetune, "fine_tune", self.fine_tune)
+        monkeypatch.setattr(train, "fine_tune", self.fine_tune)
 
     def estimate(self, model, data, plan, **options):
         self.estimated.append((model, data, tuple(plan), options))

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 
 from tests.test_advice_text import candidate
-from tlkit import candidates, probes
-from tlkit.candidates import ALL
-from tlkit.data import load_images
+from tlkit.advice import candidates
+from tlkit.advice.candidates import ALL
 from tlkit.errors import TlkitError
-from tlkit.probes import Accuracy, Probe
-from tlkit.stage_features import Norms, StageFeatures
-from tlkit.store import Store
+from tlkit.evaluation import probes
+from tlkit.evaluation.probes import Accuracy, Probe
+from tlkit.features.stages import Norms, StageFeatures
+from tlkit.features.store import Store
+from tlkit.images.dataset import load_images
 
 COUNTS = {"red": 90, "blue": 30, "green": 6}
 

@@ -8,11 +8,11 @@ import pytest
 from PIL import Image
 
 from tlkit import files
-from tlkit.checks import check
 from tlkit.errors import TlkitError
-from tlkit.sources import read_source
-from tlkit.table import from_arrays
-from tlkit.verdicts import judge, small
+from tlkit.images.checks import check
+from tlkit.images.sources import read_source
+from tlkit.images.table import from_arrays
+from tlkit.images.verdicts import judge, small
 
 
 def picture(seed, size=(120, 90), detail=24):

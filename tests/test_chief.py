@@ -9,10 +9,10 @@ import pytest
 from tests import searches
 from tests.conftest import tiny_backbone
 from tests.searches import LINE, Clock, ended, hunt
-from tlkit import oracles
-from tlkit.model import Classifier
-from tlkit.oracles import Past, propose
-from tlkit.study import Trial
+from tlkit.models.classifier import Classifier
+from tlkit.tuning import proposals
+from tlkit.tuning.proposals import Past, propose
+from tlkit.tuning.study import Trial
 
 
 @pytest.fixture(scope="module")
@@ -27,26 +27,26 @@ def model(images):
 
 @pytest.fixture
 def quiet():
-    with oracles.quiet():
+    with proposals.quiet():
         yield
 
 
 def chief(searching, folder, clock=None):
     """Returns the oracle of a chief, with a folder as keras-tuner's loop would give it."""
-    from tlkit.chief import Patient
+    from tlkit.tuning.chief import Patient
 
     oracle = Patient(searching, clock=clock or Clock())
-    tuner = oracles.require().engine.base_tuner
+    tuner = proposals.require().engine.base_tuner
     tuner.BaseTuner(oracle, directory=str(folder), project_name="chief")
     return oracle
 
 
 def settings(trial):
-    return oracles.settings(LINE, trial.hyperparameters.values)
+    return proposals.settings(LINE, trial.hyperparameters.values)
 
 
 def end(oracle, trial, score):
-    oracle.update_trial(trial.trial_id, {oracles.OBJECTIVE: score})
+    oracle.update_trial(trial.trial_id, {proposals.OBJECTIVE: score})
     trial.status = "COMPLETED"
     oracle.end_trial(trial)
 
@@ -172,9 +172,9 @@ def test_a_loss_of_an_earlier_chief_is_not_taken_for_that_of_other_settings(
 
 def test_keras_tuner_still_has_what_the_chief_relies_on():
     """None of it is private, but none of it is documented for this use either."""
-    tuner = oracles.require()
+    tuner = proposals.require()
     oracle = tuner.oracles.RandomSearchOracle(
-        objective=tuner.Objective("loss", "min"), hyperparameters=oracles.hyper(LINE)
+        objective=tuner.Objective("loss", "min"), hyperparameters=proposals.hyper(LINE)
     )
     assert oracle.ongoing_trials == {} and oracle.tuner_ids == set() and oracle.trials == {}
     source = Path(sys.modules["keras_tuner"].__file__).parent / "src/distribute/oracle_chief.py"

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from tests.conftest import tiny_backbone
-from tlkit import heads
-from tlkit.classes import update_classes
 from tlkit.errors import TlkitError
-from tlkit.model import Classifier, Head
-from tlkit.pixels import PixelRule
+from tlkit.images.pixels import PixelRule
+from tlkit.models import heads
+from tlkit.models.classes import update_classes
+from tlkit.models.classifier import Classifier, Head
 
 NAMES = ("ant", "bee", "cat", "dog")
 

@@ -10,10 +10,12 @@ import pytest
 from tests import plain_net
 from tests.conftest import tiny_backbone
 from tests.steps import NAMES
-from tlkit import backbones, heads, pixels
+from tlkit.backbones import loading
 from tlkit.errors import TlkitError
-from tlkit.model import Classifier, Head, default_size
-from tlkit.pixels import PixelRule
+from tlkit.images import pixels
+from tlkit.images.pixels import PixelRule
+from tlkit.models import heads
+from tlkit.models.classifier import Classifier, Head, default_size
 
 TOLD: set[str] = set()
 
@@ -200,7 +202,7 @@ def test_the_seed_fixes_backbone_and_head_each_by_itself():
     assert not same(one.backbone.net, other.backbone.net)
     assert not same(one.classify, other.classify)
     keras.utils.set_random_seed(77)  # what was drawn before is of no account
-    assert same(one.backbone.net, backbones.load("lenet-5", weights=None, seed=5).net)
+    assert same(one.backbone.net, loading.load("lenet-5", weights=None, seed=5).net)
     keras.utils.set_random_seed(5)
     _, expected = heads.build("mlp", one.backbone.net.output.shape[1:], 3, init="scaled")
     assert same(one.classify, expected)

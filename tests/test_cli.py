@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.command_line import TINY, options_of, tlkit
-from tlkit import heads, oracles, pixels
 from tlkit.cli import main
+from tlkit.images import pixels
+from tlkit.models import heads
+from tlkit.tuning import proposals
 
 COMMANDS = main.list_commands(None)
 
@@ -38,7 +40,7 @@ def _flat(text):
         ("finetune", "--resize", pixels.RESIZE, "crop, pad or squash."),
         ("search", "--resize", pixels.RESIZE, "crop, pad or squash."),
         ("finetune", "--head", heads.HEADS, "linear, mlp or concat_pool."),
-        ("search", "--algorithm", oracles.ALGORITHMS, "random, bayesian, hyperband or grid."),
+        ("search", "--algorithm", proposals.ALGORITHMS, "random, bayesian, hyperband or grid."),
     ],
 )
 def test_help_names_the_choices_there_are(command, option, table, names):

@@ -9,13 +9,13 @@ import pytest
 
 from tests.command_line import TINY, tlkit
 from tests.conftest import UNSORTED, write_pictures
-from tlkit.backbones import Backbone, Stage
-from tlkit.data import load_images
-from tlkit.model import Classifier
-from tlkit.phases import Phase
-from tlkit.pixels import PixelRule
-from tlkit.preprocess import Preprocess
-from tlkit.run import Run
+from tlkit.backbones.loading import Backbone, Stage
+from tlkit.backbones.preprocess import Preprocess
+from tlkit.images.dataset import load_images
+from tlkit.images.pixels import PixelRule
+from tlkit.models.classifier import Classifier
+from tlkit.phases.phase import Phase
+from tlkit.training.run import Run
 
 QUICK = (*TINY, "--epochs", "2", "--batch-size", "16", "--views", "1")
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.command_line import ADVISED, NAMES, asked, options_of, prepared
 from tlkit.cli import main
-from tlkit.phases import Phase
+from tlkit.phases.phase import Phase
 
 HEAD = Phase("head", epochs=40, rate=3e-3, patience=6)
 TAIL = Phase("fine-tune", unfreeze="top", epochs=12, rate=3e-4, patience=5)

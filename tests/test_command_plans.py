@@ -7,8 +7,9 @@ from types import SimpleNamespace
 import pytest
 
 from tests.command_line import ADVISED, asked, prepared, stand_in, tlkit
-from tlkit import finetune, recipe_files
-from tlkit.phases import Phase
+from tlkit.phases import recipe_format
+from tlkit.phases.phase import Phase
+from tlkit.training import train
 
 HEAD = Phase("head", epochs=40, rate=3e-3, patience=6)
 TAIL = Phase("fine-tune", unfreeze="top", epochs=12, rate=3e-4, patience=5)
@@ -99,7 +100,7 @@ ASKED = {
 
 
 def follow(notes, recipe, *words, of=()):
-    recipe_files.write("recipe.py", recipe)
+    recipe_format.write("recipe.py", recipe)
     found = asked(notes, "finetune", "--plan", "recipe.py", *words, of=of)
     return {key: found[key] for key in ASKED}
 
@@ -136,7 +137,7 @@ def test_resume_goes_on_and_ignores_the_rest(notes, monkeypatch):
     run = SimpleNamespace(
         require_data=lambda: images, folder=Path("runs/a"), report=lambda: "page.html"
     )
-    resumed = stand_in(monkeypatch, finetune, "resume", lambda _: run)
+    resumed = stand_in(monkeypatch, train, "resume", lambda _: run)
     result = tlkit("finetune", "--resume", "runs/a", "--epochs", "3")
     assert result.exit_code == 0, result.output
     assert [str(given["folder"]) for given in resumed] == ["runs/a"] and not notes

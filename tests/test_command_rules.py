@@ -11,10 +11,15 @@ from types import SimpleNamespace
 import pytest
 
 from tests.command_line import asked, prepared, stand_in, tlkit
-from tlkit import contact_sheet, doubts, neighbours, range_test, searching, serving
-from tlkit.commands.search import Table
-from tlkit.phases import Phase
-from tlkit.searching import SearchResult
+from tlkit.cli.search import Table
+from tlkit.inspection import neighbours
+from tlkit.labels import doubts
+from tlkit.pages import sheets as contact_sheet
+from tlkit.phases.phase import Phase
+from tlkit.serving import saved_model
+from tlkit.training import rate_finder
+from tlkit.tuning import search
+from tlkit.tuning.search import SearchResult
 
 HEAD = Phase("head", epochs=40, rate=3e-3, patience=6)
 TAIL = Phase("fine-tune", unfreeze="top", epochs=12, rate=3e-4, patience=5)
@@ -87,7 +92,7 @@ def test_a_climb_is_of_what_finetune_would_train(notes, words, weights, phase, f
 
 def test_a_climb_without_a_suggestion_suggests_no_command(notes, monkeypatch):
     flat = SimpleNamespace(plot=notes.written, suggestion=None)
-    stand_in(monkeypatch, range_test, "lr_find", lambda _: flat)
+    stand_in(monkeypatch, rate_finder, "lr_find", lambda _: flat)
     assert "Next" not in tlkit("lr-find", "photos").output
 
 
@@ -138,7 +143,7 @@ def test_the_verdict_and_the_files_of_a_search_are_told(notes, monkeypatch):
         Path("study"), [], finalists=["some"], verdict="the first is better",
         comparisons=[{"verdict": "the first is better"}, {"verdict": "a tie with the third"}],
     )  # fmt: skip
-    stand_in(monkeypatch, searching, "search", lambda _: found)
+    stand_in(monkeypatch, search, "search", lambda _: found)
     result = tlkit("search", "photos")
     lines = [line for line in result.stdout.splitlines() if line]
     assert lines == [
@@ -210,8 +215,8 @@ def test_on_a_terminal_the_table_is_drawn_and_no_line_is_printed(monkeypatch):
 
 
 def test_what_can_be_predicted_is_printed_before_an_error(notes, monkeypatch):
-    good = serving.Prediction("a.jpg", "red", 0.75, (("red", 0.75), ("blue", 0.2)))
-    stand_in(monkeypatch, serving, "predict", lambda _: ([good], ["b.png is gone.", "c too."]))
+    good = saved_model.Prediction("a.jpg", "red", 0.75, (("red", 0.75), ("blue", 0.2)))
+    stand_in(monkeypatch, saved_model, "predict", lambda _: ([good], ["b.png is gone.", "c too."]))
     result = tlkit("predict", "model", "a.jpg", "b.png")
     assert result.exit_code == 2
     assert result.stdout == "a.jpg: red 0.750, blue 0.200\n"

@@ -6,9 +6,10 @@ import itertools
 import numpy as np
 import pytest
 
-from tlkit import label_plots, learning_curve
 from tlkit.errors import TlkitError
-from tlkit.learning_curve import Curve, Measured
+from tlkit.evaluation import more_images
+from tlkit.evaluation.more_images import Curve, Measured
+from tlkit.labels import charts
 
 
 class Recorder:
@@ -16,7 +17,7 @@ class Recorder:
 
     def __init__(self, monkeypatch, features, answer=0):
         self.features, self.answer, self.seen = features, answer, []
-        monkeypatch.setattr(learning_curve, "probe", self.probe)
+        monkeypatch.setattr(more_images, "probe", self.probe)
 
     def probe(self, train, labels, test):
         self.seen.append((self._rows(train), np.asarray(labels), self._rows(test)))
@@ -40,7 +41,7 @@ LABELS = np.repeat([0, 1, 2], [120, 40, 8])
 def test_small_subsets_hold_all_classes_in_their_shares(monkeypatch):
     features = numbered(len(LABELS))
     recorder = Recorder(monkeypatch, features)
-    found = learning_curve.measure(features, LABELS, repeats=1)
+    found = more_images.measure(features, LABELS, repeats=1)
     sizes = len(found.sizes)
     assert len(recorder.seen) == 5 * sizes
     for fold in range(5):
@@ -60,7 +61,7 @@ def test_small_subsets_hold_all_classes_in_their_shares(monkeypatch):
 def test_wrong_is_said_of_the_images_left_out(monkeypatch):
     features = numbered(len(LABELS))
     Recorder(monkeypatch, features, answer=1)
-    found = learning_curve.measure(features, LABELS, repeats=2)
+    found = more_images.measure(features, LABELS, repeats=2)
     assert found.tested.shape == (10, len(LABELS))
     np.testing.assert_array_equal(found.tested.sum(0), 2)  # once in each repeat
     assert (found.tested[:5] != found.tested[5:]).any(), "the second repeat divides anew"
@@ -72,15 +73,15 @@ def test_wrong_is_said_of_the_images_left_out(monkeypatch):
 def test_copies_are_never_on_both_sides(monkeypatch):
     features, clusters = numbered(len(LABELS)), np.arange(len(LABELS)) // 4
     recorder = Recorder(monkeypatch, features)
-    curve = learning_curve.learning_curve(features, LABELS, clusters, repeats=1, seed=3)
+    curve = more_images.learning_curve(features, LABELS, clusters, repeats=1, seed=3)
     assert len(recorder.seen) == 5 * len(curve.sizes) and curve.count == len(LABELS)
     for rows, _, tested in recorder.seen:
         assert not set(clusters[rows]) & set(clusters[tested])
     again = Recorder(monkeypatch, features)
-    learning_curve.measure(features, LABELS, clusters, repeats=1, seed=3)
+    more_images.measure(features, LABELS, clusters, repeats=1, seed=3)
     assert [set(rows) for rows, *_ in again.seen] == [set(rows) for rows, *_ in recorder.seen]
     other = Recorder(monkeypatch, features)
-    learning_curve.measure(features, LABELS, clusters, repeats=1, seed=4)
+    more_images.measure(features, LABELS, clusters, repeats=1, seed=4)
     assert [set(rows) for rows, *_ in other.seen] != [set(rows) for rows, *_ in recorder.seen]
 
 
@@ -106,7 +107,7 @@ def test_errors_are_shares_of_the_images_tested():
 def test_sizes_grow_by_one_factor(counts, sizes, monkeypatch):
     labels = np.repeat(np.arange(len(counts)), counts)
     Recorder(monkeypatch, numbered(len(labels)))
-    found = learning_curve.measure(numbered(len(labels)), labels, repeats=1)
+    found = more_images.measure(numbered(len(labels)), labels, repeats=1)
     assert found.sizes[0] == sizes[0] and len(found.sizes) == len(sizes)
     np.testing.assert_allclose(found.sizes, sizes, atol=1)
 
@@ -114,16 +115,16 @@ def test_sizes_grow_by_one_factor(counts, sizes, monkeypatch):
 def test_one_image_of_a_class_is_too_few(monkeypatch):
     labels = np.repeat([0, 1], [60, 1])
     with pytest.raises(TlkitError, match="2 classes, 1 in the smallest, are too few"):
-        learning_curve.measure(numbered(61), labels)
+        more_images.measure(numbered(61), labels)
 
 
 def test_a_curve_that_rises_is_fitted_flat_and_one_below_zero_through_zero():
     sizes = np.array([10.0, 20.0, 40.0, 80.0])
     even = np.ones(4)
-    rising, falling = learning_curve.fit(sizes, np.stack([sizes / 100, 4 / sizes - 0.04]), even)
+    rising, falling = more_images.fit(sizes, np.stack([sizes / 100, 4 / sizes - 0.04]), even)
     assert rising[1] == 0 and rising[0] == pytest.approx(0.375)  # the mean
     assert falling[0] == 0 and falling[1] > 0
-    heavy = learning_curve.fit(sizes, sizes[None] / 100, np.array([1, 0, 0, 1e9]))[0]
+    heavy = more_images.fit(sizes, sizes[None] / 100, np.array([1, 0, 0, 1e9]))[0]
     assert heavy[0] == pytest.approx(0.8, abs=1e-3), "an uncertain error counts less"
 
 
@@ -131,7 +132,7 @@ def test_an_uncertain_error_does_not_bend_the_curve():
     sizes = np.array([10.0, 20.0, 40.0, 80.0, 160.0])
     errors = 0.05 + 2 / sizes
     errors[0] = 0.9  # of which next to nothing is known
-    found = learning_curve.fit(sizes, errors[None], np.array([1e-9, 1, 1, 1, 1]))[0]
+    found = more_images.fit(sizes, errors[None], np.array([1e-9, 1, 1, 1, 1]))[0]
     assert found[2] == pytest.approx(1, rel=0.1) and found[0] == pytest.approx(0.05, abs=0.005)
 
 
@@ -146,7 +147,7 @@ def stepwise(a=0.0, b=2.0, c=0.5, count=2000, repeats=4):
 
 
 def test_gains_are_points_of_accuracy_from_now_on():
-    curve = learning_curve.extrapolate(stepwise(), 400, draws=100)
+    curve = more_images.extrapolate(stepwise(), 400, draws=100)
     np.testing.assert_allclose(curve.errors, [0.316, 0.2235, 0.158, 0.112], atol=1e-3)
     assert curve.power == pytest.approx((0, 2, 0.5), abs=0.15)
     now, twice, four = (2 * n**-0.5 for n in (400, 800, 1600))
@@ -159,9 +160,9 @@ def test_gains_are_points_of_accuracy_from_now_on():
     assert (low <= middle + 1e-9).all() and (middle <= high + 1e-9).all()
     assert middle[-1] == pytest.approx(four, abs=0.01)
     assert curve.falls and curve.has_limit
-    later = learning_curve.extrapolate(stepwise(), 1000, draws=100).gains[2][0]
+    later = more_images.extrapolate(stepwise(), 1000, draws=100).gains[2][0]
     assert later == pytest.approx(100 * 2 * (1000**-0.5 - 2000**-0.5), abs=0.5)
-    limit = learning_curve.extrapolate(stepwise(0.1, 1.0, 0.3, 200), 400, draws=100)
+    limit = more_images.extrapolate(stepwise(0.1, 1.0, 0.3, 200), 400, draws=100)
     assert limit.falls and not limit.has_limit, "200 images do not say where this ends"
     # 95 % of a share of 2,000 images of which 31.6 % are wrong.
     spread = 1.96 * (0.316 * 0.684 / 2000) ** 0.5
@@ -173,7 +174,7 @@ def test_repeats_that_disagree_widen_the_interval():
     wrong = np.zeros((4, 4, 50), bool)
     wrong[:2] = True  # all wrong in half of the repeats
     found = Measured(np.array([20, 40, 80, 160]), np.ones((4, 50), bool), wrong)
-    curve = learning_curve.extrapolate(found, 200, draws=200)
+    curve = more_images.extrapolate(found, 200, draws=200)
     np.testing.assert_allclose(curve.errors, 0.5)
     assert (curve.low < 0.2).all() and (curve.high > 0.8).all() and not curve.falls
 
@@ -210,7 +211,7 @@ def test_a_curve_as_plain_values():
 
 
 def test_a_curve_is_drawn_in_percent_with_now_and_twice():
-    axes = label_plots.more_images(CURVE).axes[0]
+    axes = charts.more_images(CURVE).axes[0]
     fitted = next(line for line in axes.lines if line.get_label().startswith("a + b"))
     np.testing.assert_allclose(fitted.get_xydata(), [(50, 40), (500, 20), (2000, 10)])
     points, _, (bars,) = axes.containers[0].lines

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from tests.conftest import write_pictures
-from tlkit import split
-from tlkit.data import Data, load_images, read_images
 from tlkit.errors import TlkitError
+from tlkit.images import split
+from tlkit.images.dataset import Data, load_images, read_images
 
 
 def roles(data):
@@ -176,7 +176,7 @@ def test_read_images_goes_by_class_name(folder, tmp_path):
 
 def test_loading_needs_no_tensorflow(folder):
     script = (
-        "import sys\nfrom tlkit.data import load_images\n"
+        "import sys\nfrom tlkit.images.dataset import load_images\n"
         f"print(len(load_images({str(folder)!r}).table))\n"
         "print(sorted({'tensorflow', 'keras', 'matplotlib'} & set(sys.modules)))"
     )

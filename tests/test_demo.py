@@ -10,10 +10,10 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from tests.command_line import tlkit
-from tlkit import demo
-from tlkit.model import Classifier
-from tlkit.pixels import PixelRule
-from tlkit.run import Run
+from tlkit.images.pixels import PixelRule
+from tlkit.models.classifier import Classifier
+from tlkit.training.run import Run
+from tlkit.workflows import demo
 
 DIGITS = {"zero": 0, "one": 1, "two": 2, "three": 3, "four": 4,
           "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9}  # fmt: skip

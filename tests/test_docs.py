@@ -23,12 +23,17 @@ import tlkit
 from tests.command_line import TINY, options_of, stand_in
 from tests.command_line import tlkit as command_line
 from tests.conftest import write_pictures
-from tlkit import augment, classes, export, hunt, metrics, scale_out, schedules, searching, space
+from tlkit.augmentation import apply
 from tlkit.cli import main
-from tlkit.model import Classifier
-from tlkit.phases import Phase
-from tlkit.run import Run
-from tlkit.searching import SearchResult
+from tlkit.evaluation import metrics
+from tlkit.models import classes
+from tlkit.models.classifier import Classifier
+from tlkit.phases import schedules
+from tlkit.phases.phase import Phase
+from tlkit.serving import export
+from tlkit.training.run import Run
+from tlkit.tuning import distributed, search, searcher, space
+from tlkit.tuning.search import SearchResult
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")))
@@ -44,7 +49,7 @@ BLOCKS = {
     ("README.md", "make check"): "make",
     ("docs/augmentation.md", "tlkit augment photos/ --policy photos --strength 1 --out sheet.png"):
         "commands",
-    ("docs/augmentation.md", "from tlkit.augment import Change, POLICIES, Policy"): "policy",
+    ("docs/augmentation.md", "from tlkit.augmentation.apply import Change, POLICIES, Policy"): "policy",
     ("docs/search.md", "tlkit search photos/ --minutes 20"): "commands",
     ("docs/search.md", 'augment = "flip"'): "space",
     ("docs/search.md", "export KERASTUNER_ORACLE_IP=10.0.0.1 KERASTUNER_ORACLE_PORT=8000"):
@@ -172,10 +177,10 @@ ELSEWHERE = {  # code of others, or names of ours without their arguments
 }  # fmt: skip
 NAMES = {
     "Phase": Phase, "Classifier": Classifier, "model": Classifier, "tlkit": tlkit,
-    "augment": augment, "hyperrule": schedules.hyperrule,
+    "augment": apply, "hyperrule": schedules.hyperrule,
 }  # fmt: skip
 BEHIND = {  # functions that hand their keywords on
-    Classifier.search: hunt.Options, searching.search: hunt.Options,
+    Classifier.search: searcher.Options, search.search: searcher.Options,
     Classifier.update_classes: classes.update_classes,
 }  # fmt: skip
 RUN_AS_SHOWN = (
@@ -204,10 +209,10 @@ def test_a_call_in_the_text_is_possible(code):
 def _map(code):
     pixels = np.random.default_rng(0).integers(0, 256, (4, 24, 24, 3)).astype(np.uint8)
     parts = (pixels, np.array(list("abcd")), np.arange(4))
-    names = {"dataset": tf.data.Dataset.from_tensor_slices(parts), "augment": augment}
-    mapped = eval(code, {**names, "policy": augment.policy("flip"), "view": 1})
+    names = {"dataset": tf.data.Dataset.from_tensor_slices(parts), "augment": apply}
+    mapped = eval(code, {**names, "policy": apply.policy("flip"), "view": 1})
     (batch,) = list(mapped)
-    seen = augment.look(pixels, list("abcd"), augment.policy("flip"), 0, 1)
+    seen = apply.look(pixels, list("abcd"), apply.policy("flip"), 0, 1)
     np.testing.assert_array_equal(batch[0], np.rint(seen))
 
 
@@ -246,11 +251,11 @@ def ran(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("TLKIT_HOME", str(folder / "home"))
-        patch.setattr(augment, "POLICIES", augment.POLICIES.copy())
+        patch.setattr(apply, "POLICIES", apply.POLICIES.copy())
         names = {"my_keras_model": _net(), "x": np.ones((4, 2)), "y": np.ones((4, 1))}
         for block in (block for block in ALL if block.kind in REPLACED):
             found[f"{block.page}: {block.kind}"] = _executed(block, names)
-        stand_in(patch, searching, "search", lambda _: SearchResult(Path("study"), []))
+        stand_in(patch, search, "search", lambda _: SearchResult(Path("study"), []))
         stand_in(patch, export, "export", lambda given: Path(given["folder"]))
         for page, text in SHOWN:
             found[f"{page}: {text}"] = _run(text)
@@ -322,11 +327,11 @@ def test_the_run_that_was_resumed_is_finished(ran):
 
 def test_a_policy_of_one_s_own_is_used(ran):
     policy = ran[2]["POLICIES"]["slides"]
-    seen = augment.look(np.zeros((8, 40, 40, 3), np.uint8), list("abcdef01"), policy, 0, 0)
+    seen = apply.look(np.zeros((8, 40, 40, 3), np.uint8), list("abcdef01"), policy, 0, 0)
     corners = np.asarray(seen)[:, [0, 0, -1, -1], [0, -1, 0, -1]]
     assert (corners > 100).mean() > 0.5  # turned, with white where nothing was
     with pytest.raises(tlkit.TlkitError):
-        augment.policy("slides")  # the fixture put the table back
+        apply.policy("slides")  # the fixture put the table back
 
 
 def test_the_space_of_the_page_is_one(tmp_path):
@@ -350,11 +355,11 @@ def test_many_machines_are_told_apart(monkeypatch):
     for line in lines:
         variable, name, command, *words = shlex.split(line)
         monkeypatch.setenv(*variable.split("="))
-        roles.append(scale_out.role())
+        roles.append(distributed.role())
         assert name == "tlkit"
         main.get_command(None, command).make_context(command, words)  # it takes these words
     assert roles == ["chief", "worker", "worker"]
-    assert set(scale_out.ENVIRONMENT) <= set(os.environ)
+    assert set(distributed.ENVIRONMENT) <= set(os.environ)
 
 
 def test_the_page_counts_the_backbones(ran):

@@ -5,10 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from tlkit import domain, image_kind
-from tlkit.policies import POLICIES
-from tlkit.probes import Accuracy, Probe
-from tlkit.stage_features import Norms
+from tlkit.advice import domain, image_kind
+from tlkit.augmentation.policies import POLICIES
+from tlkit.evaluation.probes import Accuracy, Probe
+from tlkit.features.stages import Norms
 
 
 def seen(mean, deviation, n=400, channels=64, seed=0):

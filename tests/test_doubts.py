@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import write_pictures
-from tlkit import confident, doubts, outliers, probes
-from tlkit.data import load_images
 from tlkit.errors import TlkitError
-from tlkit.folds import grouped_folds
+from tlkit.evaluation import probes
+from tlkit.evaluation.folds import grouped_folds
+from tlkit.images.dataset import load_images
+from tlkit.labels import confident_learning, doubts, outliers
 
 NAMES = tuple("abcde")
 
@@ -56,8 +57,8 @@ def test_clean_labels_raise_fewer_alarms_than_stated():
         apart: np.mean([len(doubts.find(generated(s, apart=apart)[0]).doubts) for s in range(3)])
         for apart in (4.0, 2.5, 1.5)
     }
-    assert np.mean(list(listed.values())) / 600 <= confident.RATE
-    assert max(listed.values()) / 600 <= 1.5 * confident.RATE
+    assert np.mean(list(listed.values())) / 600 <= confident_learning.RATE
+    assert max(listed.values()) / 600 <= 1.5 * confident_learning.RATE
     assert "no more than that" in doubts.find(generated(0)[0]).summary()
     assert "no more" not in doubts.find(generated(0, flips=0.05)[0]).summary()
 
@@ -68,12 +69,12 @@ def test_a_temperature_is_told_from_wrong_labels():
     chances = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     labels = np.array([rng.choice(4, p=row) for row in chances])
     sharp = chances**2 / (chances**2).sum(1, keepdims=True)
-    found = confident.clean(sharp, labels)
+    found = confident_learning.clean(sharp, labels)
     assert found.temperature == pytest.approx(2, rel=0.15)
     assert found.least_noise == 0 and found.noise < 0.02
-    assert not confident.chance_wrong(found, labels).any()
+    assert not confident_learning.chance_wrong(found, labels).any()
     labels[:300] = rng.integers(0, 4, 300)  # a tenth drawn at random, three quarters of it wrong
-    found = confident.clean(sharp, labels)
+    found = confident_learning.clean(sharp, labels)
     assert found.temperature == pytest.approx(2, rel=0.2)
     assert 0.06 < found.least_noise < found.noise < 0.14
     assert found.wrong == pytest.approx(0.75 * found.noise)
@@ -120,10 +121,14 @@ def test_an_image_alone_in_its_class_is_far_from_nothing():
 def test_thresholds_and_joint_by_hand():
     chances = np.array([[0.9, 0.1], [0.7, 0.3], [0.2, 0.8], [0.1, 0.9]])
     labels = np.array([0, 0, 0, 1])
-    np.testing.assert_allclose(confident.thresholds(chances, labels), [0.6, 0.9])
-    np.testing.assert_array_equal(confident.confident_labels(chances, labels), [0, 0, -1, 1])
-    np.testing.assert_allclose(confident.joint_estimate(chances, labels), [[0.75, 0], [0, 0.25]])
-    np.testing.assert_allclose(confident.margins_of(chances)[2], [-0.6, 0.6])
+    np.testing.assert_allclose(confident_learning.thresholds(chances, labels), [0.6, 0.9])
+    np.testing.assert_array_equal(
+        confident_learning.confident_labels(chances, labels), [0, 0, -1, 1]
+    )
+    np.testing.assert_allclose(
+        confident_learning.joint_estimate(chances, labels), [[0.75, 0], [0, 0.25]]
+    )
+    np.testing.assert_allclose(confident_learning.margins_of(chances)[2], [-0.6, 0.6])
 
 
 @settings(max_examples=25, deadline=None)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tlkit import duplicates
-from tlkit.duplicates import Limits
-from tlkit.table import from_arrays
+from tlkit.images import copies as duplicates
+from tlkit.images.copies import Limits
+from tlkit.images.table import from_arrays
 
 DRAW = np.random.default_rng(0)
 X, Y = np.meshgrid(np.linspace(-1, 1, 64), np.linspace(-1, 1, 64))

@@ -9,8 +9,8 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from tlkit import engines
 from tlkit.errors import TlkitError
+from tlkit.features import engines
 
 RANDOM = np.random.default_rng(0)
 HERE = engines.candidates()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from tlkit import engines
+from tlkit.features import engines
 
 SAMPLE = np.random.default_rng(0).normal(size=(4, 8, 8, 3)).astype(np.float32)
 OPENVINO = pytest.mark.skipif(

@@ -8,8 +8,9 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from tlkit import contact_sheet, exif, pixels, verdicts
-from tlkit.pixels import PixelRule
+from tlkit.images import exif, pixels, verdicts
+from tlkit.images.pixels import PixelRule
+from tlkit.pages import sheets
 
 READ_TAG = tf.function(
     exif.orientation, input_signature=[tf.TensorSpec([], tf.string)], autograph=False
@@ -147,4 +148,4 @@ def test_thumbnails_and_tiles_are_turned_alike(tag):
     expected = TURNED[tag](LETTER)
     with Image.open(io.BytesIO(lossless("PNG", tag))) as opened:
         np.testing.assert_array_equal(verdicts.small(opened, 24), expected)
-    np.testing.assert_array_equal(contact_sheet.picture(lossless("TIFF", tag), 24), expected)
+    np.testing.assert_array_equal(sheets.picture(lossless("TIFF", tag), 24), expected)

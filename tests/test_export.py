@@ -16,12 +16,14 @@ import tensorflow as tf
 from PIL import Image
 
 from tests.deaths import Died, Watch, content, watched
-from tlkit import export, files, pixels, serving
-from tlkit.backbones import Backbone, Stage
+from tlkit import files
+from tlkit.backbones.loading import Backbone, Stage
+from tlkit.backbones.preprocess import Preprocess
 from tlkit.errors import ParityError, TlkitError
-from tlkit.model import Classifier, Head
-from tlkit.pixels import PixelRule
-from tlkit.preprocess import Preprocess
+from tlkit.images import pixels
+from tlkit.images.pixels import PixelRule
+from tlkit.models.classifier import Classifier, Head
+from tlkit.serving import export, saved_model
 
 NAMES = ("red", "ant", "Zebra", "sea lion", "blue", "bee", "Ärger")  # more than the five best
 
@@ -113,7 +115,7 @@ def test_bytes_or_pixels_in_labels_and_probabilities_out(model, exported, pictur
 def test_labels_rule_and_parity_lie_inside(exported):
     labels = (exported / "assets.extra/labels.txt").read_text("utf-8")
     assert labels == "".join(f"{name}\n" for name in NAMES)
-    facts = files.read_json(exported / serving.FACTS)
+    facts = files.read_json(exported / saved_model.FACTS)
     parity = facts.pop("parity")
     assert parity["images"] >= 8 and 0 <= parity["largest_difference"] <= 1e-4
     assert facts == {
@@ -141,7 +143,7 @@ def test_saved_model_cli_gets_the_same_answer(model, exported, pictures, tmp_pat
 
 @pytest.mark.parametrize("top", [1, 3, 9])
 def test_predict_answers_as_the_classifier(model, exported, pictures, top):
-    found, errors = serving.predict(exported, pictures, top=top)
+    found, errors = saved_model.predict(exported, pictures, top=top)
     assert errors == [] and [one.file for one in found] == [str(path) for path in pictures]
     for one, probabilities in zip(found, model.predict(pictures), strict=True):
         order = np.argsort(-probabilities)[:top]
@@ -151,7 +153,7 @@ def test_predict_answers_as_the_classifier(model, exported, pictures, top):
 
 
 def test_a_prediction_as_it_is_printed():
-    one = serving.Prediction("a.jpg", "red", 0.75, (("red", 0.75), ("ant", 0.25)))
+    one = saved_model.Prediction("a.jpg", "red", 0.75, (("red", 0.75), ("ant", 0.25)))
     top = [{"label": "red", "probability": 0.75}, {"label": "ant", "probability": 0.25}]
     assert one.as_dict() == {"file": "a.jpg", "label": "red", "probability": 0.75, "top": top}
 
@@ -159,14 +161,14 @@ def test_a_prediction_as_it_is_printed():
 def test_predict_names_what_it_cannot_read(exported, pictures, tmp_path):
     (tmp_path / "b.jpg").write_text("<html>")
     asked = [tmp_path / "b.jpg", pictures[0], tmp_path / "gone.jpg"]
-    found, errors = serving.predict(exported, asked)
+    found, errors = saved_model.predict(exported, asked)
     assert [(one.file, len(one.top)) for one in found] == [(str(pictures[0]), 3)]
     assert "b.jpg is not an image" in errors[0] and "gone.jpg" in errors[1] and len(errors) == 2
     with pytest.raises(TlkitError, match="not a model that tlkit exported"):
-        serving.predict(tmp_path, [])
+        saved_model.predict(tmp_path, [])
     (tmp_path / "run.json").write_text("{}")
     with pytest.raises(TlkitError, match="is a run folder: first do `tlkit export"):
-        serving.predict(tmp_path, [])
+        saved_model.predict(tmp_path, [])
 
 
 def test_predict_loads_nothing_of_tlkit_that_knows_keras(model, exported, pictures):
@@ -219,7 +221,7 @@ def test_an_earlier_export_is_replaced_as_a_whole(model, exported, pictures, tmp
     assert touched == [("os.rename", str(folder))]  # and its successor's, which starts elsewhere
     assert list(folder.parent.iterdir()) == [folder]
     assert list(temporary.iterdir()) == []  # AutoGraph leaves its files there
-    (one,), _ = serving.predict(folder, pictures[:1], top=6)
+    (one,), _ = saved_model.predict(folder, pictures[:1], top=6)
     probabilities = other.predict(pictures[:1])[0]
     left = [name for name in NAMES if name != "bee"]
     assert [label for label, _ in one.top] == [left[i] for i in np.argsort(-probabilities)]
@@ -266,7 +268,7 @@ def test_more_channels_than_files_have_go_by_pixels(tmp_path):
     folder = model.export(tmp_path / "deep" / "five")
     loaded = tf.saved_model.load(str(folder))
     assert_answers(loaded.serve_pixels(tf.constant(rows, tf.float32)), model.predict(rows))
-    facts = files.read_json(folder / serving.FACTS)
+    facts = files.read_json(folder / saved_model.FACTS)
     assert facts["rule"] == dataclasses.asdict(rule) and facts["parity"]["images"] == 4
-    _, errors = serving.predict(folder, [__file__])
+    _, errors = saved_model.predict(folder, [__file__])
     assert errors == ["This model takes pixels, not image files: use its `serve_pixels`."]

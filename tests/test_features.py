@@ -9,16 +9,18 @@ import pytest
 
 from tests.conftest import UNSORTED, tiny_backbone
 from tests.pictures import Watched, assert_rows, expected, images_of, noise, seen, taken
-from tlkit import augment, features, pixels
-from tlkit.backbones import Stage
+from tlkit.augmentation import apply
+from tlkit.backbones.loading import Stage
+from tlkit.backbones.preprocess import Preprocess
 from tlkit.errors import AuditError, TlkitError
-from tlkit.features import Frozen, View
-from tlkit.model import Classifier
-from tlkit.pixels import PixelRule
-from tlkit.preprocess import Preprocess
-from tlkit.store import Store
+from tlkit.features import frozen as features
+from tlkit.features.frozen import Frozen, View
+from tlkit.features.store import Store
+from tlkit.images import pixels
+from tlkit.images.pixels import PixelRule
+from tlkit.models.classifier import Classifier
 
-FLIP = View(augment.policy("photos"), seed=3, number=1)
+FLIP = View(apply.policy("photos"), seed=3, number=1)
 IMAGES = images_of(noise(35))  # a batch and three more
 
 

@@ -5,8 +5,9 @@ import os
 import numpy as np
 import pytest
 
-from tlkit import checkpoint, files
+from tlkit import files
 from tlkit.errors import TlkitError
+from tlkit.training import checkpoint
 
 
 def test_content_hash_is_blake2b_of_128_bits():

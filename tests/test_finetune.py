@@ -10,14 +10,15 @@ import pytest
 
 from tests.conftest import tiny_backbone, write_pictures
 from tests.scripted import new_model, pictures
-from tlkit import advice, finetune, session, training
-from tlkit.data import load_images
+from tlkit.advice import advise
 from tlkit.errors import TlkitError
-from tlkit.features import Frozen, View, pixel_kind, pixel_rows
-from tlkit.model import PIXELS, POOLED, Classifier, Head
-from tlkit.phases import Phase
-from tlkit.run import Run
-from tlkit.store import Store
+from tlkit.features.frozen import Frozen, View, pixel_kind, pixel_rows
+from tlkit.features.store import Store
+from tlkit.images.dataset import load_images
+from tlkit.models.classifier import PIXELS, POOLED, Classifier, Head
+from tlkit.phases.phase import Phase
+from tlkit.training import phase_trainer, session, train
+from tlkit.training.run import Run
 
 HEAD = Phase("head", epochs=3, rate=0.02, views=2, augment="flip", batch_size=16)
 TAIL = dataclasses.replace(HEAD, name="tail", unfreeze="stage3", rate=0.005, epochs=2)
@@ -69,7 +70,7 @@ def whole(images, tmp_path_factory):
     model = new_model()
     store = Store(tmp_path_factory.mktemp("rows"))
     before, folder = state(model), tmp_path_factory.mktemp("runs") / "whole"
-    run = finetune.fine_tune(model, images, PLAN, out=folder, store=store)
+    run = train.fine_tune(model, images, PLAN, out=folder, store=store)
     return run, before, state(model)
 
 
@@ -108,7 +109,7 @@ def test_batch_norm_trains_only_where_a_phase_says_so(images, tmp_path):
     model = new_model()
     before = state(model)
     phase = dataclasses.replace(TAIL, unfreeze="stage3", batch_norm="train")
-    finetune.fine_tune(model, images, (phase,), out=tmp_path / "run")
+    train.fine_tune(model, images, (phase,), out=tmp_path / "run")
     after = state(model)
     assert not np.array_equal(before["norm3/moving_mean"], after["norm3/moving_mean"])
     assert not np.array_equal(before["norm3/gamma"], after["norm3/gamma"])
@@ -119,10 +120,10 @@ def test_the_same_seed_gives_identical_numbers_and_another_does_not(whole, image
     run, _, values = whole
     plan = tuple(dataclasses.replace(phase) for phase in PLAN)
     again = new_model()
-    second = finetune.fine_tune(again, images, plan, out=tmp_path / "again", store=run.store)
+    second = train.fine_tune(again, images, plan, out=tmp_path / "again", store=run.store)
     assert_same(state(again), values)
     assert untimed(second.history) == untimed(run.history)
-    other = finetune.fine_tune(new_model(), images, (HEAD,), out=tmp_path / "other", seed=1)
+    other = train.fine_tune(new_model(), images, (HEAD,), out=tmp_path / "other", seed=1)
     assert other.history[0]["loss"] != run.history[0]["loss"]
 
 
@@ -135,7 +136,7 @@ def test_one_step_is_that_of_the_hand_gradient(images, tmp_path):
     )  # fmt: skip
     x = as_given(images.train)
     features = model.segment(PIXELS, POOLED).predict(x, verbose=0)
-    run = finetune.fine_tune(model, images, (phase,), out=tmp_path / "run")
+    run = train.fine_tune(model, images, (phase,), out=tmp_path / "run")
     off = 1 / 3 - np.eye(3)[images.train.labels]
     found = state(model)
     kernel = -0.05 * features.T @ off / len(x)
@@ -150,9 +151,9 @@ def test_without_phases_the_adviser_is_asked(images, tmp_path, monkeypatch):
         return types.SimpleNamespace(phases=[brief])
 
     asked, brief = [], dataclasses.replace(HEAD, epochs=1)
-    monkeypatch.setattr(advice, "quick_advice", quick_advice)
+    monkeypatch.setattr(advise, "quick_advice", quick_advice)
     model, store = new_model(), Store()
-    run = finetune.fine_tune(model, images, out=tmp_path / "run", store=store)
+    run = train.fine_tune(model, images, out=tmp_path / "run", store=store)
     assert run.phases == (brief,) and run.store is store
     assert asked == [(model, images, store)]
     kind, parts = pixel_kind(model.rule), (images.train, images.val, images.test)
@@ -168,7 +169,7 @@ def test_every_phase_compiles_the_model_with_a_fresh_optimizer(images, tmp_path)
             seen.append((self.model.optimizer, len(self.model.trainable_variables)))
 
     plan = [dataclasses.replace(phase, epochs=1) for phase in PLAN]
-    finetune.fine_tune(new_model(), images, plan, out=tmp_path / "run", callbacks=[Watch()])
+    train.fine_tune(new_model(), images, plan, out=tmp_path / "run", callbacks=[Watch()])
     assert len({id(optimizer) for optimizer, _ in seen}) == len(PLAN)
     assert [count for _, count in seen] == [2, 3, 4]
 
@@ -178,11 +179,11 @@ def test_changed_images_are_refused_on_resume(tmp_path):
     data = load_images(photos)
     model = Classifier(tiny_backbone(), data.class_names)
     with pytest.raises(Dies):
-        finetune.fine_tune(model, data, (HEAD,), out=tmp_path / "r", callbacks=[DieAt(1)])
+        train.fine_tune(model, data, (HEAD,), out=tmp_path / "r", callbacks=[DieAt(1)])
     picture = sorted((photos / "red").iterdir())[0]
     picture.write_bytes(sorted((photos / "blue").iterdir())[3].read_bytes())
     with pytest.raises(TlkitError, match=picture.name):
-        finetune.resume(tmp_path / "r")
+        train.resume(tmp_path / "r")
 
 
 def test_a_resumed_run_has_the_store_and_the_callbacks_it_is_given(images, tmp_path):
@@ -192,14 +193,14 @@ def test_a_resumed_run_has_the_store_and_the_callbacks_it_is_given(images, tmp_p
 
     seen, store, model = [], Store(), new_model()
     with pytest.raises(Dies):
-        finetune.fine_tune(model, images, (HEAD,), out=tmp_path / "r", callbacks=[DieAt(1)])
+        train.fine_tune(model, images, (HEAD,), out=tmp_path / "r", callbacks=[DieAt(1)])
     moved = (tmp_path / "r").rename(tmp_path / "moved")  # a run folder may be moved
-    run = finetune.resume(moved, source=pictures(30), callbacks=[Count()], store=store)
+    run = train.resume(moved, source=pictures(30), callbacks=[Count()], store=store)
     kind = pixel_kind(model.rule)
     assert run.store is store and not len(store.missing(kind, images.train.hashes))
     assert seen == [1, 2] and run.finished and len(run.history) == 3
     with pytest.raises(TlkitError, match="finished"):
-        finetune.resume(moved, source=pictures(30))
+        train.resume(moved, source=pictures(30))
 
 
 def test_a_model_of_other_classes_is_refused(images, tmp_path):
@@ -207,18 +208,18 @@ def test_a_model_of_other_classes_is_refused(images, tmp_path):
     for names in orders:
         other = Classifier(tiny_backbone(), names)
         with pytest.raises(TlkitError, match="The model has the classes"):
-            finetune.fine_tune(other, images, PLAN, out=tmp_path / "x")
+            train.fine_tune(other, images, PLAN, out=tmp_path / "x")
     assert not (tmp_path / "x").exists()
 
 
 def test_a_taken_folder_is_refused_with_the_way_on(whole, images, tmp_path):
     with pytest.raises(TlkitError, match=r"already holds a run\. Choose another folder\.$"):
-        finetune.fine_tune(new_model(), images, PLAN, out=whole[0].folder)
+        train.fine_tune(new_model(), images, PLAN, out=whole[0].folder)
     run = Run.create(tmp_path / "r", new_model(), images, PLAN, 0)
     with pytest.raises(TlkitError, match=r"or resume it: tlkit finetune --resume .*/r\.$"):
-        finetune.fine_tune(new_model(), images, PLAN, out=run.folder)
+        train.fine_tune(new_model(), images, PLAN, out=run.folder)
     with pytest.raises(TlkitError, match="not a run folder"):
-        finetune.resume(tmp_path)
+        train.resume(tmp_path)
 
 
 def test_a_mistake_in_a_later_phase_is_an_error_before_anything_is_written(images, tmp_path):
@@ -226,21 +227,21 @@ def test_a_mistake_in_a_later_phase_is_an_error_before_anything_is_written(image
     for field, (value, hint) in mistakes.items():
         plan = (HEAD, TAIL, dataclasses.replace(TAIL, **{field: value}))
         with pytest.raises(TlkitError, match=f"Did you mean {hint}"):
-            finetune.fine_tune(new_model(), images, plan, out=tmp_path / "y")
+            train.fine_tune(new_model(), images, plan, out=tmp_path / "y")
     assert not (tmp_path / "y").exists()
 
 
 def test_default_phases_are_a_head_then_the_last_stage():
     model = new_model()
-    head, upper = finetune.default_phases(model, batch_size=7, augment="flip")
+    head, upper = train.default_phases(model, batch_size=7, augment="flip")
     assert (head.unfreeze, upper.unfreeze) == (None, "stage3")
     assert {(p.batch_size, p.augment) for p in (head, upper)} == {(7, "flip")}
     assert upper.rate < head.rate
     model.backbone = dataclasses.replace(model.backbone, weights="random, seed 0, 1a2b")
-    (whole,) = finetune.default_phases(model, epochs=2)
+    (whole,) = train.default_phases(model, epochs=2)
     assert (whole.unfreeze, whole.batch_norm, whole.epochs) == ("all", "train", 2)
     with pytest.raises(TlkitError, match="no field 'epoch'"):
-        finetune.default_phases(model, epoch=2)
+        train.default_phases(model, epoch=2)
 
 
 def test_tail_from_cache_equals_training_the_whole_network(images, tmp_path):
@@ -250,10 +251,10 @@ def test_tail_from_cache_equals_training_the_whole_network(images, tmp_path):
         weight_decay=0, decay=1.0, rate=0.05, smoothing=0,
     )  # fmt: skip
     one, two = (new_model(head=Head(dropout=0.0)) for _ in "12")
-    trainee = training.Trainee(one, phase)
+    trainee = phase_trainer.Trainee(one, phase)
     rows = Frozen(one, Store()).training_rows(images.train, "stage2", [View()])
     list(trainee.epoch(rows, (0, 0), 0))
-    training.set_trainable(two, phase)
+    phase_trainer.set_trainable(two, phase)
     two.keras_model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     two.keras_model.optimizer.learning_rate = 0.05
     order = np.random.default_rng([0, 0, 0]).permutation(len(images.train))

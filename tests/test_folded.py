@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from tlkit import folded
+from tlkit.features import folding
 
 RANDOM = np.random.default_rng(0)
 
@@ -80,7 +80,7 @@ def relative(got, expected):
 
 def assert_equal_step(part, x, tolerance=1e-5):
     expected, expected_gradients = step(lambda x: part(x, training=False), part, x)
-    y, gradients = step(folded.fold(part), part, x)
+    y, gradients = step(folding.fold(part), part, x)
     assert relative(y, expected) <= 1e-5
     for got, wanted in zip(gradients, expected_gradients, strict=True):
         assert relative(got, wanted) <= tolerance
@@ -112,7 +112,7 @@ def test_output_and_gradients_are_those_of_keras(size, pad, pads):
     part = tiny_net(size, pad)
     assert_equal_step(part, rows(part))
     # five of eight normalizations, and the padding where SAME is the same
-    assert merged(folded.fold(part), part) == (5, pads)
+    assert merged(folding.fold(part), part) == (5, pads)
 
 
 def test_what_does_not_fit_is_computed_as_it_is():
@@ -126,7 +126,7 @@ def test_what_does_not_fit_is_computed_as_it_is():
     x = layers.concatenate([layers.GlobalAveragePooling2D()(x), layers.Flatten()(pad)])
     part = settled(keras.Model(inputs, x))
     assert_equal_step(part, rows(part))
-    assert merged(folded.fold(part), part) == (1, 0)
+    assert merged(folding.fold(part), part) == (1, 0)
 
 
 @pytest.mark.parametrize(("size", "pad"), [(17, ODD), (16, EVEN)])
@@ -134,7 +134,7 @@ def test_constant_folding_gives_the_same_answer(size, pad):
     part = tiny_net(size, pad)
     for layer in part.layers:
         layer.trainable = True  # which is no obstacle where nothing is trained
-    run, x = folded.fold_constant(part), rows(part)
+    run, x = folding.fold_constant(part), rows(part)
     expected = part(x, training=False).numpy()
     assert relative(tf.function(run, autograph=False)(x).numpy(), expected) <= 1e-5
     assert merged(run, part) == (5, 1)
@@ -148,9 +148,9 @@ def test_what_is_not_functional_is_called_as_it_is():
     one, two = keras.Input((4,)), keras.Input((4,))
     both = keras.Model([one, two], layers.add([one, two]), name="both")
     for part in (Own(name="own"), both):
-        assert folded.obstacle(part) == f"{part.name} is not a functional model with one input"
-        assert folded.fold(part) is part
-    assert folded.fold_constant(own := Own()) is own
+        assert folding.obstacle(part) == f"{part.name} is not a functional model with one input"
+        assert folding.fold(part) is part
+    assert folding.fold_constant(own := Own()) is own
 
 
 @pytest.mark.large
@@ -163,7 +163,7 @@ def test_a_real_net_from_pixels_and_from_a_boundary():
     )
     x = rows(whole)
     np.testing.assert_allclose(
-        tf.function(folded.fold(whole), autograph=False)(x),
+        tf.function(folding.fold(whole), autograph=False)(x),
         whole(x, training=False),
         rtol=1e-4,
         atol=1e-5,
@@ -190,7 +190,7 @@ def test_big_nets(name, cut):
 
 def test_it_runs_the_keras_variables_themselves():
     part = tiny_net()
-    run, x = tf.function(folded.fold(part), autograph=False), rows(part)
+    run, x = tf.function(folding.fold(part), autograph=False), rows(part)
     before = run(x).numpy()
     for variable in part.trainable_variables:
         variable.assign(variable * 1.5)
@@ -199,7 +199,7 @@ def test_it_runs_the_keras_variables_themselves():
 
 
 def test_training_mode_is_that_of_the_part():
-    part, run = tiny_net(), folded.fold(tiny_net())
+    part, run = tiny_net(), folding.fold(tiny_net())
     x = rows(part)
     np.testing.assert_array_equal(run(x), run(x))
     assert relative(run(x, training=True).numpy(), run(x).numpy()) > 1e-3  # dropout is on
@@ -209,7 +209,7 @@ def test_bfloat16_rounds_a_little_and_keeps_variables_float32():
     part = tiny_net()
     x = rows(part)
     expected, _ = step(lambda x: part(x, training=False), part, x)
-    y, gradients = step(folded.fold(part, bfloat16=True), part, x)
+    y, gradients = step(folding.fold(part, bfloat16=True), part, x)
     assert 1e-5 < relative(y, expected) < 2e-2
     assert {g.dtype for g in gradients} == {np.dtype("float32")}
 
@@ -227,8 +227,8 @@ def test_a_model_inside_is_folded_too():
 def test_a_layer_with_rules_is_an_obstacle(options):
     inputs = keras.Input((4, 4, 3))
     part = keras.Model(inputs, layers.Conv2D(2, 1, name="ruled", **options)(inputs))
-    assert folded.obstacle(part) == f"ruled has a {next(iter(options))}"
-    assert folded.fold(part) is part
+    assert folding.obstacle(part) == f"ruled has a {next(iter(options))}"
+    assert folding.fold(part) is part
 
 
 def test_live_statistics_are_an_obstacle_inside_too():
@@ -236,8 +236,8 @@ def test_live_statistics_are_an_obstacle_inside_too():
     inner = keras.Model(inputs, layers.BatchNormalization(name="live")(layers.Conv2D(2, 1)(inputs)))
     outer = keras.Input((4, 4, 3))
     part = keras.Model(outer, inner(outer))
-    assert "live is trainable" in folded.obstacle(part)
-    assert folded.fold(part) is part
+    assert "live is trainable" in folding.obstacle(part)
+    assert folding.fold(part) is part
 
 
 def test_a_subclass_is_called_as_it_is():
@@ -251,4 +251,4 @@ def test_a_subclass_is_called_as_it_is():
 
 
 def test_keras_still_runs_a_graph_in_a_way_that_can_be_folded():
-    assert folded.obstacle(tiny_net()) == ""
+    assert folding.obstacle(tiny_net()) == ""

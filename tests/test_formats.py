@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tlkit import formats, listing, pages
+from tlkit import listing
+from tlkit import text as formats
+from tlkit.pages import html
 
 
 def test_percent_and_dashes():
@@ -66,18 +68,18 @@ def test_tables_put_numbers_to_the_right():
 
 def test_a_picture_inside_an_address():
     image = Image.fromarray(np.arange(48, dtype=np.uint8).reshape(4, 4, 3))
-    address = pages.data_uri(image, "png")
+    address = html.data_uri(image, "png")
     assert address.startswith("data:image/png;base64,")
     held = Image.open(io.BytesIO(base64.b64decode(address.split(",")[1])))
     np.testing.assert_array_equal(np.asarray(held), np.asarray(image))
-    assert pages.data_uri(image).startswith("data:image/jpeg;base64,")
+    assert html.data_uri(image).startswith("data:image/jpeg;base64,")
 
 
 def test_a_page_lacks_nothing_and_runs_nothing():
     with pytest.raises(jinja2.UndefinedError):
-        pages.render("labels.html", {"title": "x"})
+        html.render("labels.html", {"title": "x"})
     given = {"title": "<script>1</script>", "summary": "a & b", "tiles": [], "total": 0,
              "pairs": [], "curve": "", "map_note": "", "notes": ["<b>"], "figures": {}}  # fmt: skip
-    page = pages.render("labels.html", given)
+    page = html.render("labels.html", given)
     assert "<script" not in page and "a &amp; b" in page and "&lt;b&gt;" in page
     assert "No label is in doubt." in page

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tlkit import checks, files
-from tlkit.checks import check
+from tlkit import files
 from tlkit.errors import TlkitError
-from tlkit.sources import read_source
-from tlkit.table import from_arrays
-from tlkit.verdicts import Kept, Verdict, judge, judge_array, look, looks_like
+from tlkit.images import checks
+from tlkit.images.checks import check
+from tlkit.images.sources import read_source
+from tlkit.images.table import from_arrays
+from tlkit.images.verdicts import Kept, Verdict, judge, judge_array, look, looks_like
 
 DRAW = np.random.default_rng(0)
 

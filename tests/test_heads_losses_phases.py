@@ -7,9 +7,11 @@ import keras
 import numpy as np
 import pytest
 
-from tlkit import heads, losses, phases
 from tlkit.errors import TlkitError
-from tlkit.phases import Phase
+from tlkit.models import heads
+from tlkit.phases import losses
+from tlkit.phases import phase as phases
+from tlkit.phases.phase import Phase
 
 
 @pytest.mark.parametrize("kind", heads.HEADS)

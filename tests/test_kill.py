@@ -18,13 +18,14 @@ import pytest
 from tests.disk import Disk
 from tests.scripted import new_model, pictures
 from tests.test_finetune import assert_same, state
-from tlkit import features, finetune
-from tlkit.data import load_images
 from tlkit.errors import TlkitError
-from tlkit.model import Head
-from tlkit.phases import Phase
-from tlkit.run import Run
-from tlkit.store import Store
+from tlkit.features import frozen
+from tlkit.features.store import Store
+from tlkit.images.dataset import load_images
+from tlkit.models.classifier import Head
+from tlkit.phases.phase import Phase
+from tlkit.training import train
+from tlkit.training.run import Run
 
 SOURCE = pictures()
 HEAD = Phase("head", epochs=2, rate=0.02, views=2, augment="flip", batch_size=16)
@@ -54,11 +55,11 @@ def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
     disk = Disk(folder / "disk", folder / "copies")
     data, model, store = read(), model_with_dropout(), Store(folder / "disk" / "rows")
-    features.pixel_rows(store, data.train, model.rule)  # else a thread writes them meanwhile
-    features.pixel_rows(store, data.val, model.rule)
+    frozen.pixel_rows(store, data.train, model.rule)  # else a thread writes them meanwhile
+    frozen.pixel_rows(store, data.val, model.rule)
     with pytest.MonkeyPatch.context() as patch:
         disk.watched(patch)
-        run = finetune.fine_tune(model, data, PLAN, out=folder / "disk" / "run", store=store)
+        run = train.fine_tune(model, data, PLAN, out=folder / "disk" / "run", store=store)
     return run, state(model), disk
 
 
@@ -77,7 +78,7 @@ BEFORE = [
 def test_before_run_json_there_is_no_run_and_the_folder_is_free(whole, tmp_path, death):
     folder = copied(whole, death, tmp_path)
     with pytest.raises(TlkitError, match=r"not a run folder: there is no run\.json"):
-        finetune.resume(folder / "run", source=SOURCE)
+        train.resume(folder / "run", source=SOURCE)
     run = Run.create(folder / "run", model_with_dropout(), whole[0].data, PLAN, 0)
     assert (run.folder / "run.json").exists() and run.checkpoint.exists()
 
@@ -89,7 +90,7 @@ def test_what_a_dead_run_has_left_does_not_reach_the_next(whole, tmp_path):
     for out in (folder / "run", tmp_path / "clean"):
         model = model_with_dropout()
         store = Store(folder / "rows")
-        run = finetune.fine_tune(model, whole[0].data, brief, out=out, store=store)
+        run = train.fine_tune(model, whole[0].data, brief, out=out, store=store)
         assert [(row["epoch"], row["phase"]) for row in run.history] == [(0, "head")]
         assert [(record["name"], record["epochs"]) for record in run.records] == [("head", 1)]
         found.append(state(model))
@@ -115,7 +116,7 @@ WHILE = [
 def test_from_then_on_a_run_goes_on_and_ends_bit_equal(whole, tmp_path, death):
     run, values, _ = whole
     folder = copied(whole, death, tmp_path)
-    again = finetune.resume(folder / "run", source=SOURCE, store=Store(folder / "rows"))
+    again = train.resume(folder / "run", source=SOURCE, store=Store(folder / "rows"))
     assert_same(state(again.model), values)
     assert untimed(again.history) == untimed(run.history)
     assert [r["best_epoch"] for r in again.records] == [r["best_epoch"] for r in run.records]
@@ -130,7 +131,7 @@ def test_from_then_on_a_run_goes_on_and_ends_bit_equal(whole, tmp_path, death):
 def test_after_the_last_write_the_run_is_finished(whole, tmp_path):
     folder = copied(whole, ("run", 1, "done"), tmp_path)
     with pytest.raises(TlkitError, match="is finished"):
-        finetune.resume(folder / "run", source=SOURCE)
+        train.resume(folder / "run", source=SOURCE)
     assert Run.open(folder / "run").model.temperature == whole[0].model.temperature
 
 
@@ -138,7 +139,7 @@ def test_a_run_without_its_checkpoint_does_not_begin_anew(whole, tmp_path):
     folder = copied(whole, ("checkpoint", 2, "done"), tmp_path)
     (folder / "run" / "checkpoint.npz").unlink()
     with pytest.raises(TlkitError, match=r"checkpoint\.npz is missing.*Start it anew"):
-        finetune.resume(folder / "run", source=SOURCE)
+        train.resume(folder / "run", source=SOURCE)
 
 
 def test_every_kind_of_file_that_a_run_writes_is_watched(whole):
@@ -196,5 +197,5 @@ def test_kill_9_inside_the_write_of_a_checkpoint(whole, tmp_path):
     )
     assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
     assert any("tmp" in name for name in os.listdir(tmp_path / "run"))  # the torn half stays
-    resumed = finetune.resume(tmp_path / "run", source=SOURCE, store=Store(tmp_path / "rows"))
+    resumed = train.resume(tmp_path / "run", source=SOURCE, store=Store(tmp_path / "rows"))
     assert_same(state(resumed.model), whole[1])

@@ -10,9 +10,9 @@ from PIL import Image
 
 from benchmarks import label_flips
 from tests.conftest import write_pictures
-from tlkit import contact_sheet
-from tlkit.commands.labels import labels
-from tlkit.data import load_images
+from tlkit.cli.labels import labels
+from tlkit.images.dataset import load_images
+from tlkit.pages import sheets
 
 TINY = "--backbone lenet-caffe --weights none --size 28".split()
 
@@ -76,8 +76,8 @@ def test_any_picture_becomes_a_whole_tile(mode, tmp_path):
     image = Image.fromarray(values.astype(np.uint16 if mode == "I;16" else np.uint8))
     image = image if mode == "I;16" else image.convert(mode)
     image.save(tmp_path / "a.png")
-    tile = contact_sheet.picture((tmp_path / "a.png").read_bytes(), 40)
+    tile = sheets.picture((tmp_path / "a.png").read_bytes(), 40)
     assert tile.shape == (40, 40, 3) and tile.dtype == np.uint8
     assert (tile[0] == 255).all() and abs(int(tile[20, 20, 0]) - 153) < 5
-    array = contact_sheet.picture(np.full((20, 40, 1), 150.0), 40)
+    array = sheets.picture(np.full((20, 40, 1), 150.0), 40)
     assert abs(int(array[20, 20, 0]) - 150) < 2

@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from tlkit import confident, doubts, outliers
-from tlkit.confident import Clean
+from tlkit.labels import confident_learning, doubts, outliers
+from tlkit.labels.confident_learning import Clean
 
 # Given labels in the first column; of four classes the last has no image.
 LABELS = np.array([0, 0, 0, 1, 1, 2, 2, 2])
@@ -29,14 +29,14 @@ def clean(least=0.0, chances=CHANCES):
 
 def test_thresholds_are_the_mean_chance_of_those_so_labelled():
     expected = [(0.9 + 0.7 + 0.05) / 3, 0.7, (0.8 + 0.05 + 0.35) / 3, np.inf]
-    np.testing.assert_allclose(confident.thresholds(CHANCES, LABELS), expected)
+    np.testing.assert_allclose(confident_learning.thresholds(CHANCES, LABELS), expected)
 
 
 def test_no_image_is_put_into_a_class_without_images():
     np.testing.assert_array_equal(
-        confident.confident_labels(CHANCES, LABELS), [0, 0, 1, 1, -1, 2, -1, -1]
+        confident_learning.confident_labels(CHANCES, LABELS), [0, 0, 1, 1, -1, 2, -1, -1]
     )
-    joint = confident.joint_estimate(CHANCES, LABELS)
+    joint = confident_learning.joint_estimate(CHANCES, LABELS)
     assert not joint[:, 3].any() and not joint[3].any()
     # Counted: 2 and 1 of three wolves, 1 of two cats, 1 of three eels; scaled to the labels.
     np.testing.assert_allclose(joint[:3, :3] * 8, [[2, 1, 0], [0, 2, 0], [0, 0, 3]])
@@ -44,37 +44,41 @@ def test_no_image_is_put_into_a_class_without_images():
 
 def test_a_class_of_which_no_one_is_sure_stays_as_labelled():
     chances, labels = np.array([[0.6, 0.4], [0.2, 0.8], [0.9, 0.1]]), np.array([0, 1, 1])
-    np.testing.assert_array_equal(confident.confident_labels(chances, labels), [0, 1, 0])
-    found = confident.joint_estimate(np.array([[0.9, 0.1], [0.55, 0.45]]), np.array([0, 1]))
+    np.testing.assert_array_equal(confident_learning.confident_labels(chances, labels), [0, 1, 0])
+    found = confident_learning.joint_estimate(
+        np.array([[0.9, 0.1], [0.55, 0.45]]), np.array([0, 1])
+    )
     np.testing.assert_allclose(found, [[0.5, 0], [0, 0.5]])
 
 
 def test_the_chance_that_a_label_is_wrong():
     right, drawn = np.array([0.9, 0.05, 0.6]), 0.2 / 4  # a fifth of all labels is drawn at random
     expected = drawn * (1 - right) / (0.8 * right + drawn)
-    found = confident.chance_wrong(clean(0.2), LABELS)
+    found = confident_learning.chance_wrong(clean(0.2), LABELS)
     np.testing.assert_allclose(found[[0, 2, 4]], expected, rtol=1e-6)
     assert found[2] == pytest.approx(0.0475 / 0.09)  # likelier wrong than right
-    assert not confident.chance_wrong(clean(0.0), LABELS).any()
+    assert not confident_learning.chance_wrong(clean(0.0), LABELS).any()
     assert clean(0.2).wrong == pytest.approx(0.15)  # a quarter of those drawn is right by chance
 
 
 def test_margins_and_the_best_other_class():
-    margins = confident.margins_of(CHANCES[[2, 7]])
+    margins = confident_learning.margins_of(CHANCES[[2, 7]])
     np.testing.assert_allclose(margins, [[-0.8, 0.8, -0.8, -0.8], [-0.05, -0.15, 0.05, -0.2]])
-    np.testing.assert_array_equal(confident.best_other(CHANCES, LABELS), [1, 2, 1, 0, 0, 3, 3, 0])
+    np.testing.assert_array_equal(
+        confident_learning.best_other(CHANCES, LABELS), [1, 2, 1, 0, 0, 3, 3, 0]
+    )
     assert CHANCES[2, 0] == 0.05, "the probabilities are left alone"
 
 
 def test_a_label_is_wrong_where_another_is_sure():
-    wrong, margins = confident.label_errors(clean(0.2), LABELS, 0.01)
+    wrong, margins = confident_learning.label_errors(clean(0.2), LABELS, 0.01)
     assert np.flatnonzero(wrong).tolist() == [2]
     np.testing.assert_allclose(margins[[0, 2, 6]], [0.85, -0.8, -0.85])
-    assert not confident.label_errors(clean(0.0), LABELS, 1e-9)[0].any()
+    assert not confident_learning.label_errors(clean(0.0), LABELS, 1e-9)[0].any()
     # Were labels drawn from these rows, margins up to -.8 would come to (.02 + .03 + .05) / 8,
     # and then each further one of .05 to .05 / 8 more; half the rate may do so.
-    assert confident.label_errors(clean(0.0), LABELS, 0.2)[0][2]
-    assert not confident.label_errors(clean(0.0), LABELS, 0.02)[0].any()
+    assert confident_learning.label_errors(clean(0.0), LABELS, 0.2)[0][2]
+    assert not confident_learning.label_errors(clean(0.0), LABELS, 0.02)[0].any()
 
 
 def test_copies_follow_most_of_them_or_else_the_probabilities():
@@ -82,9 +86,9 @@ def test_copies_follow_most_of_them_or_else_the_probabilities():
     clusters = np.array([5, 5, 5, 8, 8, 9, 9])
     chances = np.full((7, 3), 1 / 3)
     chances[5:] = [[0.03, 0.02, 0.95], [0.02, 0.08, 0.9]]  # cat, not wolf; no one said eel
-    found = confident.contradictions(labels, clusters, chances)
+    found = confident_learning.contradictions(labels, clusters, chances)
     assert found == [(0, 1, 1), (5, 6, 1)]
-    assert confident.contradictions(labels, None, chances) == []
+    assert confident_learning.contradictions(labels, None, chances) == []
 
 
 def around(angle):

@@ -9,15 +9,19 @@ import pytest
 
 from tests.conftest import UNSORTED, tiny_backbone
 from tests.test_curve_by_hand import CURVE
-from tlkit import data_map, doubts, label_check, label_page, label_plots, learning_curve, probes
-from tlkit.data import load_images
-from tlkit.data_map import DataMap
 from tlkit.errors import TlkitError
-from tlkit.features import Frozen, View
-from tlkit.label_check import LabelCheck, check_labels
-from tlkit.model import POOLED, Classifier
-from tlkit.neighbours import everything
-from tlkit.store import Store
+from tlkit.evaluation import more_images, probes
+from tlkit.features.frozen import Frozen, View
+from tlkit.features.store import Store
+from tlkit.images.dataset import load_images
+from tlkit.inspection import data_map
+from tlkit.inspection.data_map import DataMap
+from tlkit.inspection.neighbours import everything
+from tlkit.labels import charts, doubts
+from tlkit.labels import check as label_check
+from tlkit.labels import page as label_page
+from tlkit.labels.check import LabelCheck, check_labels
+from tlkit.models.classifier import POOLED, Classifier
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +48,7 @@ class Played:
             (probes, "out_of_fold", self.chances),
             (doubts, "find", lambda *_: self.worklist),
             (data_map, "data_map", lambda *_: DataMap(np.arange(3), np.zeros((3, 2)), "few")),
-            (learning_curve, "learning_curve", lambda *_, **__: CURVE),
+            (more_images, "learning_curve", lambda *_, **__: CURVE),
         ):
             monkeypatch.setattr(module, name, self.noted(name, answer))
         rows = [doubts.Doubt(row, "f", "a", "b", 0.5, ()) for row in (7, 2)]
@@ -122,7 +126,7 @@ def test_what_cannot_be_told_is_left_out_and_said(data, model, monkeypatch):
     def few(*_, **__):
         raise TlkitError("too few for a learning curve.")
 
-    monkeypatch.setattr(learning_curve, "learning_curve", few)
+    monkeypatch.setattr(more_images, "learning_curve", few)
     found = check_labels(model, data)
     assert found.curve is None and found.plane is not None
     assert found.summary().endswith("Left out: too few for a learning curve.")
@@ -162,8 +166,8 @@ def test_the_page_shows_doubts_worst_first_and_what_is_taken_for_what(check, mon
 
 
 def test_the_map_of_the_page_has_the_labels_of_its_own_images(check, data, monkeypatch):
-    drawn, plain = [], label_plots.data_map
-    monkeypatch.setattr(label_plots, "data_map", lambda *of: drawn.append(of) or plain(*of))
+    drawn, plain = [], charts.data_map
+    monkeypatch.setattr(charts, "data_map", lambda *of: drawn.append(of) or plain(*of))
     label_page.render(check)
     ((points, labels, names, doubtful),) = drawn
     assert points is check.plane.points and tuple(names) == UNSORTED

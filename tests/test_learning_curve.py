@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from tlkit import learning_curve
 from tlkit.errors import TlkitError
+from tlkit.evaluation import more_images
 
 SIZES = np.array([30, 60, 120, 240, 480, 800])
 
@@ -20,13 +20,13 @@ def simulated(seed, a=0.05, b=0.9, c=0.5, n=1000, repeats=10):
     hard = rng.random(n)  # the same image is hard at every size
     noise = rng.normal(0, 0.02, (repeats, len(SIZES), 1))
     wrong = hard[None, None] < error[None, :, None] + noise
-    return learning_curve.Measured(SIZES, tested, wrong)
+    return more_images.Measured(SIZES, tested, wrong)
 
 
 @pytest.mark.parametrize(("a", "b", "c"), [(0.05, 0.9, 0.5), (0.0, 2.0, 0.3), (0.2, 5.0, 1.0)])
 def test_a_power_law_is_recovered(a, b, c):
     errors = a + b * SIZES**-c
-    found = learning_curve.fit(SIZES.astype(float), errors[None], np.ones(len(SIZES)))[0]
+    found = more_images.fit(SIZES.astype(float), errors[None], np.ones(len(SIZES)))[0]
     assert found[0] == pytest.approx(a, abs=0.02) and found[2] == pytest.approx(c, rel=0.1)
     fitted = found[0] + found[1] * 1600.0 ** -found[2]
     assert fitted == pytest.approx(a + b * 1600.0**-c, abs=0.003)
@@ -34,17 +34,17 @@ def test_a_power_law_is_recovered(a, b, c):
 
 def test_the_interval_of_the_gain_holds_the_truth():
     truth = 100 * 0.9 * (1000**-0.5 - 2000**-0.5)
-    gains = [learning_curve.extrapolate(simulated(s), 1000, draws=150).gains[2] for s in range(20)]
+    gains = [more_images.extrapolate(simulated(s), 1000, draws=150).gains[2] for s in range(20)]
     assert sum(low <= truth <= high for _, low, high in gains) >= 17
     assert np.mean([gain for gain, *_ in gains]) == pytest.approx(truth, abs=0.4)
     assert all(low <= high and low >= 0 for _, low, high in gains)
 
 
 def test_without_a_fall_nothing_is_promised():
-    flat = learning_curve.extrapolate(simulated(0, a=0.3, b=0.0), 1000, draws=150)
+    flat = more_images.extrapolate(simulated(0, a=0.3, b=0.0), 1000, draws=150)
     assert not flat.falls and not flat.has_limit
     assert "not shown to help" in flat.summary()
-    steep = learning_curve.extrapolate(simulated(0, a=0.0, b=2.0, c=0.3), 1000, draws=150)
+    steep = more_images.extrapolate(simulated(0, a=0.0, b=2.0, c=0.3), 1000, draws=150)
     assert steep.falls and "Twice the images would bring" in steep.summary()
 
 
@@ -57,14 +57,14 @@ def classes(seed, count, copies=None):
 
 def test_measured_on_features_it_falls_and_predicts_what_follows():
     features, labels = classes(0, 300)
-    curve = learning_curve.learning_curve(features, labels)
+    curve = more_images.learning_curve(features, labels)
     assert curve.falls and np.all(np.diff(curve.errors[[0, 3, -1]]) < 0)
     assert curve.sizes[-1] <= 240 and (curve.low <= curve.high).all()
     test, answers = classes(1, 4000)
 
     def error(count, draws=5):
         parts = [classes(10 + draw, count) for draw in range(draws)]
-        return np.mean([(learning_curve.probe(*part, test) != answers).mean() for part in parts])
+        return np.mean([(more_images.probe(*part, test) != answers).mean() for part in parts])
 
     gain, low, high = curve.gains[2]
     assert low - 1 <= 100 * (error(300) - error(600)) <= high + 1
@@ -78,9 +78,9 @@ def test_the_probe_agrees_with_ridge_regression():
     features, labels = classes(0, 200)
     test, _ = classes(1, 500)
     theirs = RidgeClassifierCV(np.geomspace(1e-2, 1e4, 40)).fit(features, labels).predict(test)
-    assert (learning_curve.probe(features, labels, test) == theirs).mean() > 0.97
+    assert (more_images.probe(features, labels, test) == theirs).mean() > 0.97
 
 
 def test_too_few_images_are_refused():
     with pytest.raises(TlkitError, match="too few for a learning curve"):
-        learning_curve.measure(*classes(0, 24))
+        more_images.measure(*classes(0, 24))

@@ -8,10 +8,11 @@ from PIL import Image
 
 from tests.conftest import UNSORTED
 from tests.test_table import TfdsStandIn
-from tlkit import files, split
-from tlkit.data import Data, load_images, read_images
+from tlkit import files
 from tlkit.errors import TlkitError
-from tlkit.table import ROLES
+from tlkit.images import split
+from tlkit.images.dataset import Data, load_images, read_images
+from tlkit.images.table import ROLES
 
 DRAW = np.random.default_rng(0)
 PIXELS = DRAW.integers(0, 256, (90, 8, 8, 3), np.uint8)

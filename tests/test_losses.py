@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tlkit import losses
 from tlkit.errors import TlkitError
+from tlkit.phases import losses
 
 LOGITS = tf.constant(np.random.default_rng(0).normal(size=(5, 3)).astype("f4"))
 TRUTH = tf.constant([0, 1, 2, 1, 0])

@@ -7,7 +7,13 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from tlkit.errors import TlkitError
-from tlkit.metrics import Evaluation, evaluate, fit_temperature, paired_difference, softmax
+from tlkit.evaluation.metrics import (
+    Evaluation,
+    evaluate,
+    fit_temperature,
+    paired_difference,
+    softmax,
+)
 
 
 def task(n=400, classes=5, signal=1.5, seed=0):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from tlkit.metrics import Evaluation, evaluate, fit_temperature, headline_text
-from tlkit.resampling import paired_difference, resamples
+from tlkit.evaluation.bootstrap import paired_difference, resamples
+from tlkit.evaluation.metrics import Evaluation, evaluate, fit_temperature, headline_text
 
 NAMES = ["zebra", "ant", "moth", "bee", "yak"]
 # Rows are true classes; no yak is there, though one is predicted. No two cells are alike.

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tlkit import augment, files, mixing
+from tlkit import files
+from tlkit.augmentation import apply, mixing
 from tlkit.errors import TlkitError
-from tlkit.features import Frozen, View, pixel_rows
-from tlkit.store import Store
+from tlkit.features.frozen import Frozen, View, pixel_rows
+from tlkit.features.store import Store
 
 HASHES = [files.content_hash(bytes([i, 7])) for i in range(200)]
 IMAGES = np.random.default_rng(0).integers(0, 256, (200, 12, 16, 3)).astype(np.float32)
@@ -18,7 +19,7 @@ POOL = mixing.pool(HASHES)
 
 
 def pairs(name, hashes=HASHES, pool=POOL, seed=0, view=0, strength=1.0):
-    chosen = augment.policy(name, strength)
+    chosen = apply.policy(name, strength)
     return mixing.pairs(hashes, IMAGES.shape[1:3], chosen, pool, seed, view)
 
 
@@ -79,11 +80,11 @@ def test_partners_follow_the_images_not_their_order(name):
 def test_a_weak_mix_leaves_the_image_alone():
     assert pairs("mixup", strength=1e-4).share.min() > 0.999
     assert pairs("cutmix", strength=1e-4).share.min() > 0.999
-    assert augment.policy("mixup", 0).mix == ""
+    assert apply.policy("mixup", 0).mix == ""
 
 
 def views(name):
-    return [View(augment.policy(name), 3, number) for number in range(2)]
+    return [View(apply.policy(name), 3, number) for number in range(2)]
 
 
 def test_kept_rows_and_labels_are_those_of_the_mixed_pixels(classifier, data):
@@ -102,9 +103,9 @@ def test_kept_rows_and_labels_are_those_of_the_mixed_pixels(classifier, data):
     shown = frozen.training_rows(data.train, "pixels", views(name))
     source = pixel_rows(frozen.store, data.train, classifier.rule)
     hashes = np.array(data.train.hashes)
-    chosen = augment.policy(name)
+    chosen = apply.policy(name)
     found = mixing.pairs(hashes[positions], (32, 32), chosen, mixing.pool(data.train.hashes), 3, 1)
-    looks = [augment.look(source[p], hashes[p], chosen, 3, 1) for p in (positions, found.partners)]
+    looks = [apply.look(source[p], hashes[p], chosen, 3, 1) for p in (positions, found.partners)]
     np.testing.assert_allclose(shown.batch(positions, 1), mixing.mixed(*looks, found), atol=1e-3)
 
 

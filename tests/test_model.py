@@ -12,8 +12,8 @@ from tests import plain_net
 from tests.conftest import tiny_backbone
 from tests.steps import NAMES
 from tlkit.errors import TlkitError
-from tlkit.model import Classifier, Extractor, Head
-from tlkit.pixels import PixelRule
+from tlkit.images.pixels import PixelRule
+from tlkit.models.classifier import Classifier, Extractor, Head
 
 ROWS = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3)).astype(np.uint8)
 INSIDE = ("stage1", "stage2", "stage3")
@@ -166,7 +166,7 @@ def test_a_saved_model_loads_in_a_fresh_process(tmp_path):
     [({}, (None, None)), ({"max_minutes": 5}, (5, None)), ({"max_memory": 2}, (None, 2))],
 )
 def test_fine_tuning_hands_on_its_limits_and_options(model, monkeypatch, options, limits):
-    from tlkit import budget
+    from tlkit.planning import budget
 
     seen = []
     monkeypatch.setattr(budget, "fine_tune", lambda *args, **more: seen.append((args, more)))

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.conftest import tiny_backbone
-from tlkit import data_map, neighbours
 from tlkit.errors import TlkitError
-from tlkit.model import Classifier
-from tlkit.store import Store
+from tlkit.features.store import Store
+from tlkit.inspection import data_map, neighbours
+from tlkit.models.classifier import Classifier
 
 TINY = "--backbone lenet-caffe --weights none --size 28".split()
 
@@ -102,7 +102,7 @@ def test_an_image_finds_itself_first(data):
 
 
 def test_the_command_prints_and_draws(photos, tmp_path):
-    from tlkit.commands.similar import similar as command
+    from tlkit.cli.similar import similar as command
 
     query = sorted((photos / "red").iterdir())[0]
     run = CliRunner().invoke(command, [str(query), str(photos), *TINY, "--top", "3",

@@ -7,7 +7,7 @@ import pytest
 
 from tests import published
 from tlkit import nets
-from tlkit.nets import count, spec
+from tlkit.nets import _count, _spec
 
 # Closed forms for the nets whose `oracle` says "by hand": (trainable, multiply-adds).
 CONVS_3X3 = (9 * 32 + 32) + (9 * 32 * 64 + 64) + (9 * 64 * 128 + 128)
@@ -95,7 +95,7 @@ def test_records_are_complete(name):
     net = nets.info(name)
     assert 1950 < net.year < 2030
     assert net.source and net.oracle and net.stages
-    assert net.pixels in spec.PIXELS
+    assert net.pixels in _spec.PIXELS
     assert net.options == net.options.choose(None, None, None)
     assert len({stage for stage, _ in net.stages}) == len(net.stages)
 
@@ -146,7 +146,7 @@ def test_weights_of_each_layer(name):
 def test_connections_of_each_layer_as_lecun_counts_them():
     model = nets.build("lenet-5")
     found = {
-        name: count.layer_connections(model.get_layer(name))
+        name: _count.layer_connections(model.get_layer(name))
         for name in ("c1", "s2", "c3", "s4", "rbf")
     }
     assert found == {"c1": 122_304, "s2": 5_880, "c3": 151_600, "s4": 2_000, "rbf": 840}
@@ -170,7 +170,7 @@ def test_receptive_fields():
 
 def test_dense_calculator():
     # 128 x 128 x 3 pixels, 16 x 16 cells of 36 gradients, 10 classes: the first lecture's example
-    assert count.dense_weights(128 * 128 * 3, 16 * 16 * 36, 10) == 453_076_992
+    assert _count.dense_weights(128 * 128 * 3, 16 * 16 * 36, 10) == 453_076_992
 
 
 def test_the_lectures_slide_of_vgg():

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from tlkit import nets
+from tlkit.nets._spec import Options
 from tlkit.nets.densenet import TABLE, Layer, Transition
-from tlkit.nets.spec import Options
 
 
 def closed_form(growth, blocks, stem, bottleneck, compression):

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tlkit import nets
-from tlkit.nets.depth import deep_graphs
+from tlkit.nets._depth import deep_graphs
 
 # One of each custom layer in the default run; all of them by mark.
 SMALL = ("lenet-1989", "lenet-5", "all-cnn-c", "illing", "maxpool", "resnet-20", "squeezenet-1.1")
@@ -27,7 +27,7 @@ def test_exported_equals_built(name, tmp_path):
             lambda x: model(x, training=False),
             input_signature=[tf.TensorSpec(shape, tf.float32)],
         )
-        # As `tlkit.export` does it: without files of generated code in the temporary folder.
+        # As `tlkit.serving.export` does it: without files of generated code in the temporary folder.
         tf.autograph.experimental.do_not_convert(archive.write_out)(str(tmp_path), verbose=False)
     rows = np.random.default_rng(0).uniform(-1, 1, (2, *shape[1:])).astype(np.float32)
     loaded = tf.saved_model.load(str(tmp_path))
@@ -39,7 +39,7 @@ def test_exported_equals_built(name, tmp_path):
 
 def test_a_net_is_a_first_class_backbone(unsorted_data):
     """From its name to a probability, through the public path."""
-    from tlkit.model import Classifier
+    from tlkit.models.classifier import Classifier
 
     data = unsorted_data
     model = Classifier("resnet-20", data.class_names, weights=None)

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from tlkit import nets
-from tlkit.nets import count
+from tlkit.nets import _count
+from tlkit.nets._spec import Options
 from tlkit.nets.googlenet import AUXILIARY_WEIGHT, Inception, NaiveInception
-from tlkit.nets.spec import Options
 
 # Depth after the module, its parameters, its multiply-adds: BVLC deploy.prototxt.
 MODULES = {
@@ -49,10 +49,10 @@ def module(row):
 def test_the_lectures_module_on_28x28x256():
     naive = module(NaiveInception(n1x1=128, n3x3=192, n5x5=96))
     assert naive.output_shape == (None, 28, 28, 672)
-    assert count.macs(naive) == 854_196_224
+    assert _count.macs(naive) == 854_196_224
     reduced = module(Inception(128, 64, 192, 64, 96, 64))
     assert reduced.output_shape == (None, 28, 28, 480)
-    assert count.macs(reduced) == 271_351_808  # not 358 million: that has the 3x3 branch twice
+    assert _count.macs(reduced) == 271_351_808  # not 358 million: that has the 3x3 branch twice
 
 
 def test_naive_net_is_the_closed_form():

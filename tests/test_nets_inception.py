@@ -8,10 +8,10 @@ import pytest
 
 from tlkit import nets
 from tlkit.errors import TlkitError
-from tlkit.nets import count, googlenet, inception
-from tlkit.nets.branches import Branches, ScaledResidual, branches
-from tlkit.nets.rows import Conv
-from tlkit.nets.spec import Options
+from tlkit.nets import _count, googlenet, inception
+from tlkit.nets._branches import Branches, ScaledResidual, branches
+from tlkit.nets._rows import Conv
+from tlkit.nets._spec import Options
 
 large = pytest.mark.large
 # Layer: map and depth at the published size; slim's tests, and Szegedy et al. 2017 for v1.
@@ -82,7 +82,7 @@ def test_ports_with_gamma_count_one_more_per_channel(name, ported):
 
 def test_bn_inception_on_the_231_pixels_of_the_prototxt():
     model = nets.build("bn-inception", input_shape=(231, 231, 3), init="zeros")
-    assert count.macs(model) == 2_197_132_672
+    assert _count.macs(model) == 2_197_132_672
     assert model.get_layer("conv1").output.shape == (None, 116, 116, 64)
     stem = model.get_layer("conv1")
     assert [tuple(w.shape) for w in stem.weights] == [(7, 7, 3, 8), (1, 1, 24, 64), (64,)]

@@ -6,10 +6,10 @@ import pytest
 
 from tlkit import nets
 from tlkit.errors import TlkitError
-from tlkit.nets import count
+from tlkit.nets import _count as count
+from tlkit.nets._spec import Options
 from tlkit.nets.amoebanet import TABLE, factored
 from tlkit.nets.nasnet import adjust, factorized, halved
-from tlkit.nets.spec import Options
 
 BATCH = Options(norm="batch")
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tlkit import nets
-from tlkit.nets import spec
+from tlkit.nets import _spec
 
 # Keras needs seconds to trace these, or they are gigabytes; their small siblings run by default.
 DEEP = (
@@ -154,7 +154,7 @@ def test_every_normalization_trains(norm):
         assert isinstance(model.get_layer("conv1_norm"), kinds[norm])
 
 
-@pytest.mark.parametrize("activation", spec.ACTIVATIONS)
+@pytest.mark.parametrize("activation", _spec.ACTIVATIONS)
 def test_every_activation_trains(activation):
     before, after, model = train("illing", activation=activation)
     assert after < before

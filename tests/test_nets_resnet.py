@@ -9,9 +9,9 @@ import pytest
 from tlkit import nets
 from tlkit.errors import TlkitError
 from tlkit.layers.channels import PadChannels
-from tlkit.nets.depth import deep_graphs
+from tlkit.nets._depth import deep_graphs
+from tlkit.nets._spec import Options
 from tlkit.nets.resnet import Basic
-from tlkit.nets.spec import Options
 
 OLD = {"20": 3, "32": 5, "44": 7, "56": 9, "110": 18, "1202": 200}
 

@@ -8,13 +8,13 @@ import pytest
 
 from tlkit import nets
 from tlkit.layers import CeilMaxPool2D, OuterProductConv2D, WeightNormalization
-from tlkit.nets import count, rows
+from tlkit.nets import _count, _rows
+from tlkit.nets._spec import NORMS, Options
 from tlkit.nets.deepface import Local
 from tlkit.nets.inception import SeparableStem
 from tlkit.nets.mobilenet import Depthwise
 from tlkit.nets.nasnet import separable
 from tlkit.nets.resnet import Bare
-from tlkit.nets.spec import NORMS, Options
 
 RNG = np.random.default_rng(0)
 
@@ -40,7 +40,7 @@ SHARED = {"layer": (64, (1, 2, 3, 4)), "group": (32, (1, 2, 4)), "instance": (64
 @pytest.mark.parametrize("norm", SHARED)
 def test_normalization_is_numpys_with_the_epsilon_of_the_options(norm, scale):
     groups, axes = SHARED[norm]
-    model = applied(rows.Norm(), (3, 5, 64), Options(norm=norm, epsilon=0.5, scale=scale))
+    model = applied(_rows.Norm(), (3, 5, 64), Options(norm=norm, epsilon=0.5, scale=scale))
     x = normal(2, 3, 5, 64)
     parts = x.reshape(2, 3, 5, groups, 64 // groups)
     centred = parts - parts.mean(axes, keepdims=True)
@@ -53,12 +53,12 @@ def test_normalization_is_numpys_with_the_epsilon_of_the_options(norm, scale):
 
 def test_group_normalization_takes_what_32_and_the_channels_share():
     for channels, groups in ((48, 16), (32, 32), (20, 4), (7, 1)):
-        layer = applied(rows.Norm(), (2, 2, channels), Options(norm="group")).layers[-1]
+        layer = applied(_rows.Norm(), (2, 2, channels), Options(norm="group")).layers[-1]
         assert layer.groups == groups
 
 
 def test_layer_normalization_of_a_vector_is_over_its_values():
-    model = applied(rows.Dense(6, norm=True, activation="linear"), (4,),
+    model = applied(_rows.Dense(6, norm=True, activation="linear"), (4,),
                     Options(norm="layer", epsilon=0.5))  # fmt: skip
     x = normal(3, 4)
     kernel, gamma, beta = model.get_weights()
@@ -69,12 +69,12 @@ def test_layer_normalization_of_a_vector_is_over_its_values():
 
 def test_batch_normalization_takes_all_three_constants_of_the_options():
     options = Options(norm="batch", epsilon=0.25, momentum=0.75, scale=False)
-    layer = applied(rows.Norm(), (2, 2, 4), options).layers[-1]
+    layer = applied(_rows.Norm(), (2, 2, 4), options).layers[-1]
     assert (layer.epsilon, layer.momentum, layer.scale) == (0.25, 0.75, False)
 
 
 def test_a_convolution_is_padded_then_normalized_then_activated():
-    model = applied(rows.Conv(3, 1, pad=1), (2, 2, 2), Options(norm="layer", epsilon=0.5))
+    model = applied(_rows.Conv(3, 1, pad=1), (2, 2, 2), Options(norm="layer", epsilon=0.5))
     kernel, gamma, beta = model.get_weights()
     x = normal(1, 2, 2, 2)
     y = np.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)]) @ kernel[0, 0]
@@ -87,8 +87,8 @@ def nasnet_separable(x, name, options):
 
 
 WEIGHTED = {
-    "convolution": rows.Conv(4, 3),
-    "dense": rows.Dense(4, norm=True),
+    "convolution": _rows.Conv(4, 3),
+    "dense": _rows.Dense(4, norm=True),
     "bare": Bare(4, 3),
     "depthwise": Depthwise(),
     "separable": nasnet_separable,
@@ -121,8 +121,8 @@ def test_a_bias_is_there_unless_a_normalization_shifts(kind, norm):
 def test_what_is_asked_of_a_bias_is_done_whatever_the_norm():
     for norm in ("none", "batch"):
         for bias in (True, False):
-            assert biases(applied(rows.Conv(4, 3, bias=bias), (5, 5, 4), Options(norm))) == {bias}
-    assert biases(applied(rows.Conv(4, 3, norm=False), (5, 5, 4), Options("batch"))) == {True}
+            assert biases(applied(_rows.Conv(4, 3, bias=bias), (5, 5, 4), Options(norm))) == {bias}
+    assert biases(applied(_rows.Conv(4, 3, norm=False), (5, 5, 4), Options("batch"))) == {True}
 
 
 @pytest.mark.parametrize("kind", WEIGHTED)
@@ -137,17 +137,17 @@ def test_every_row_with_weights_starts_them_as_the_options_say(kind):
 
 def test_zeros_around_a_mean_count_and_those_of_same_do_not():
     x = np.ones((1, 3, 3, 1), "float32")
-    counted = applied(rows.AvgPool(3, 1, pad=1), (3, 3, 1))(x)
-    left_out = applied(rows.AvgPool(3, 1, pad="same"), (3, 3, 1))(x)
+    counted = applied(_rows.AvgPool(3, 1, pad=1), (3, 3, 1))(x)
+    left_out = applied(_rows.AvgPool(3, 1, pad="same"), (3, 3, 1))(x)
     np.testing.assert_allclose(np.ravel(counted)[:2], [4 / 9, 6 / 9], rtol=1e-6)
     np.testing.assert_array_equal(left_out, x)
 
 
 def test_pools_stride_by_their_size_unless_told():
-    for row in (rows.MaxPool(2), rows.AvgPool(2), rows.MaxPool(2, ceil=True)):
+    for row in (_rows.MaxPool(2), _rows.AvgPool(2), _rows.MaxPool(2, ceil=True)):
         assert applied(row, (6, 6, 1)).output_shape == (None, 3, 3, 1)
-    assert applied(rows.MaxPool(3, 2, ceil=True), (6, 6, 1)).output_shape == (None, 3, 3, 1)
-    assert applied(rows.MaxPool(3, 2), (6, 6, 1)).output_shape == (None, 2, 2, 1)
+    assert applied(_rows.MaxPool(3, 2, ceil=True), (6, 6, 1)).output_shape == (None, 3, 3, 1)
+    assert applied(_rows.MaxPool(3, 2), (6, 6, 1)).output_shape == (None, 2, 2, 1)
 
 
 def test_choices_replace_their_own_field_only():
@@ -200,7 +200,7 @@ def test_the_table_counts_what_is_multiplied_and_how_far_one_sees():
 def test_memory_is_the_input_and_what_cannot_be_done_in_place():
     model = two_ways()
     values = 144 * 2 + 2 * 144 * 4 + 36 * 6 + 9 * 5 + 4 * 5 + 3
-    assert count.activations(model) == 4 * values
+    assert _count.activations(model) == 4 * values
     found = {row["layer"]: row for row in nets.layer_table(model)}
     assert "sum" not in found and found["pool"]["bytes"] == 4 * 4 * 5
     assert found["logits"]["output"] == (3,) and found["logits"]["params"] == 20 * 3 + 3
@@ -208,5 +208,7 @@ def test_memory_is_the_input_and_what_cannot_be_done_in_place():
 
 def test_connections_count_a_bias_for_each_unit():
     model = two_ways()
-    layers = {name: count.layer_connections(model.get_layer(name)) for name in ("narrow", "logits")}
+    layers = {
+        name: _count.layer_connections(model.get_layer(name)) for name in ("narrow", "logits")
+    }
     assert layers == {"narrow": 144 * (9 * 2 * 4 + 4), "logits": 20 * 3 + 3}

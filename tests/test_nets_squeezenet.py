@@ -3,7 +3,7 @@
 import pytest
 
 from tlkit import nets
-from tlkit.nets import count
+from tlkit.nets import _count
 
 
 @pytest.mark.parametrize(("name", "macs", "padded"), [
@@ -12,7 +12,7 @@ from tlkit.nets import count
     ("squeezenet-1.1", 349_151_936, 0),
 ])  # fmt: skip
 def test_224_pixels_are_torchvisions(name, macs, padded):
-    assert count.macs(nets.build(name, input_shape=(224, 224, 3), init="zeros")) == macs + padded
+    assert _count.macs(nets.build(name, input_shape=(224, 224, 3), init="zeros")) == macs + padded
 
 
 def test_map_sizes_of_the_prototxt():

@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from tlkit import optimizers
 from tlkit.errors import TlkitError
+from tlkit.phases import optimizers
 
 # f(w) = w^2 / 2, w0 = 1, rate 0.1, five steps. Computed from the printed rules by hand.
 GOLDEN = {

@@ -5,13 +5,14 @@ import math
 
 import pytest
 
-from tlkit import oracles, phases
 from tlkit.errors import TlkitError
-from tlkit.oracles import Past, propose
-from tlkit.space import Row, Space, default_space, phases_of
+from tlkit.phases import phase
+from tlkit.tuning import proposals
+from tlkit.tuning.proposals import Past, propose
+from tlkit.tuning.space import Row, Space, default_space, phases_of
 
 STAGES = ("stage1", "stage2", "stage3")
-PLAN = phases.head_then_upper(STAGES)
+PLAN = phase.head_then_upper(STAGES)
 SPACE = default_space(PLAN, STAGES)
 SMALL = Space((
     Row("augment", ("none", "photos"), default="photos"),
@@ -37,7 +38,7 @@ def _draw(algorithm, space, count, seed=0):
     return past
 
 
-@pytest.mark.parametrize("algorithm", oracles.ALGORITHMS)
+@pytest.mark.parametrize("algorithm", proposals.ALGORITHMS)
 def test_proposals_are_valid_new_and_a_function_of_the_past(algorithm):
     # A Gaussian process takes seconds for each suggestion, the more rows the more.
     rows = FEWER.rows[:2] if algorithm == "bayesian" else FEWER.rows
@@ -66,7 +67,7 @@ def test_a_small_space_is_exhausted_without_repeats(algorithm):
 
 def test_a_space_in_which_all_is_pinned_has_one_trial():
     pinned = Space((Row("augment", ("flip",)), Row("smoothing", (0.1,))))
-    for algorithm in oracles.ALGORITHMS:
+    for algorithm in proposals.ALGORITHMS:
         assert propose(algorithm, pinned, []).settings == {"augment": "flip", "smoothing": 0.1}
         assert propose(algorithm, pinned, [Past(pinned.default, 0.5)]) is None
 
@@ -175,7 +176,7 @@ def test_a_choice_may_be_of_any_values(algorithm, values):
         Row("clip", low=1.0, high=2.0, when=("l2", values[:1])),
     )  # fmt: skip
     space = Space(rows)
-    chosen = oracles.settings(space, oracles.keys(space, space.default))
+    chosen = proposals.settings(space, proposals.keys(space, space.default))
     assert chosen == space.default and type(chosen["l2"]) is type(values[-1])
     past = [Past(space.default, 0.5)]
     for _ in range(4):

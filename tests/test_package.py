@@ -97,11 +97,11 @@ def test_exit_codes_say_who_has_to_act(monkeypatch, error, code, says):
 
 def test_check_tells_the_story_once(tmp_path, monkeypatch):
     from tests.conftest import write_pictures
-    from tlkit import data
+    from tlkit.images import dataset
 
-    real = data.load_images
+    real = dataset.load_images
     monkeypatch.setattr(
-        data, "load_images", lambda *a, **k: (progress.say("noise"), real(*a, **k))[1]
+        dataset, "load_images", lambda *a, **k: (progress.say("noise"), real(*a, **k))[1]
     )
     result = command_line("check", write_pictures(tmp_path, 8))
     assert result.exit_code == 0 and not result.stderr

@@ -5,8 +5,10 @@ import io
 import numpy as np
 from PIL import Image
 
-from tlkit import augment, augment_preview, contact_sheet, files
-from tlkit.table import from_arrays
+from tlkit import files
+from tlkit.augmentation import apply, preview
+from tlkit.images.table import from_arrays
+from tlkit.pages import sheets
 
 DRAW = np.random.default_rng(0)
 
@@ -20,8 +22,8 @@ def test_cells_stand_in_rows_and_columns_below_the_caption():
     shown = colours(2, 3)
     cells = np.broadcast_to(shown[:, :, None, None], (2, 3, 7, 11, 3))
     for lines in ((), ("a caption", "of two lines")):
-        paper = np.asarray(augment_preview.picture(cells, lines))
-        top, gap = 16 * len(lines), augment_preview.GAP
+        paper = np.asarray(preview.picture(cells, lines))
+        top, gap = 16 * len(lines), preview.GAP
         assert paper.shape == (top + gap + 2 * (7 + gap), gap + 3 * (11 + gap), 3)
         for row in range(2):
             for column in range(3):
@@ -34,15 +36,15 @@ def test_cells_stand_in_rows_and_columns_below_the_caption():
 def test_cells_of_one_channel_are_gray_and_alpha_is_left_out():
     for channels, expected in ((1, [50, 50, 50]), (4, [50, 60, 70])):
         cells = np.broadcast_to(np.uint8([50, 60, 70, 80])[:channels], (1, 1, 9, 9, channels))
-        assert np.asarray(augment_preview.picture(cells))[10, 10].tolist() == expected
+        assert np.asarray(preview.picture(cells))[10, 10].tolist() == expected
 
 
 def test_a_preview_follows_strength_views_size_and_seed(photos):
-    paths = augment_preview.choose(photos, 2)
-    gap, caption = augment_preview.GAP, 16
+    paths = preview.choose(photos, 2)
+    gap, caption = preview.GAP, 16
 
     def shown(strength=1.0, **options):
-        paper = np.asarray(augment_preview.preview(paths, "photos", strength, size=24, **options))
+        paper = np.asarray(preview.preview(paths, "photos", strength, size=24, **options))
         lines = (paper.shape[0] - gap - 2 * (24 + gap)) // caption
         cells = paper[lines * caption + gap :][:24]
         return [cells[:, gap + i * (24 + gap) :][:, :24] for i in range(paper.shape[1] // 30)]
@@ -53,7 +55,7 @@ def test_a_preview_follows_strength_views_size_and_seed(photos):
     assert (first[0] == original).all() and (other[0] == original).all()
     assert len(first) == 3 and (first[1] != first[2]).any() and (first[1] != other[1]).any()
     with_bytes = [files.content_hash(paths[0].read_bytes())]
-    expected = augment.look(original[None], with_bytes, augment.policy("photos"), 1, 0)
+    expected = apply.look(original[None], with_bytes, apply.policy("photos"), 1, 0)
     assert np.abs(other[1] - expected[0]).max() <= 0.51  # what training would draw for this file
     weak = np.abs(shown(0.05, views=1)[1].astype(int) - original).mean()
     assert weak < np.abs(first[1].astype(int) - original).mean()
@@ -67,21 +69,21 @@ def test_photos_are_chosen_evenly_from_all_folders(tmp_path):
     for name in (".hidden.jpg", "notes.txt"):
         (tmp_path / name).write_bytes(b"")
     for count, expected in ((5, "02468"), (3, "036"), (99, "0123456789")):
-        assert "".join(path.stem for path in augment_preview.choose(tmp_path, count)) == expected
+        assert "".join(path.stem for path in preview.choose(tmp_path, count)) == expected
     single = tmp_path / "1" / "7.JPG"
-    assert augment_preview.choose(single, 3) == [single]
+    assert preview.choose(single, 3) == [single]
 
 
 def test_a_tile_is_the_whole_picture_on_white():
     wide = np.broadcast_to(np.uint8([10, 20, 30]), (20, 40, 3))
     for held in (wide, wide.astype(float), encoded(wide)):
-        tile = contact_sheet.picture(held, 40)
+        tile = sheets.picture(held, 40)
         assert (tile[10:30] == [10, 20, 30]).all() and (tile[:10] == 255).all()
         assert (tile[30:] == 255).all()
-    tall = contact_sheet.picture(np.swapaxes(wide, 0, 1), 40)
+    tall = sheets.picture(np.swapaxes(wide, 0, 1), 40)
     assert (tall[:, 10:30] == [10, 20, 30]).all() and (tall[:, :10] == 255).all()
     glass = np.full((8, 8, 4), (0, 0, 0, 51), np.uint8)
-    assert (contact_sheet.picture(glass, 8) == 204).all()
+    assert (sheets.picture(glass, 8) == 204).all()
 
 
 def encoded(pixels):
@@ -92,15 +94,15 @@ def encoded(pixels):
 
 def test_rows_of_a_table_are_those_asked_for():
     table = from_arrays(np.stack([np.full((8, 8, 3), i * 20) for i in range(6)]), np.arange(6) % 2)
-    tiles = contact_sheet.rows_of(table, [4, 1], 8)
+    tiles = sheets.rows_of(table, [4, 1], 8)
     assert [int(tile.mean()) for tile in tiles] == [80, 20] and tiles[0].shape == (8, 8, 3)
 
 
 def test_a_sheet_of_tiles_has_each_line_with_its_texts(tmp_path):
-    shown, side = colours(2, 3), contact_sheet.SIDE
+    shown, side = colours(2, 3), sheets.SIDE
     tile = np.ones((side, side, 1), np.uint8)
     lines = [[(tile * shown[0, i], "") for i in range(3)], [(tile * shown[1, 0], "one\ntwo")]]
-    contact_sheet.write(tmp_path / "deep" / "sheet.png", lines)
+    sheets.write(tmp_path / "deep" / "sheet.png", lines)
     paper = np.asarray(Image.open(tmp_path / "deep" / "sheet.png").convert("RGB")).astype(int)
     wide, tall = side + 8, side + 8 + 30
     assert paper.shape == (8 + 2 * tall, 8 + 3 * wide, 3)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tlkit import pixels
 from tlkit.errors import TlkitError
-from tlkit.pixels import PixelRule
+from tlkit.images import pixels
+from tlkit.images.pixels import PixelRule
 
 DRAW = np.random.default_rng(0)
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "mixed": (200, 90, 20)}

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from tlkit import exif, pixels
 from tlkit.errors import TlkitError
-from tlkit.pixels import PixelRule
+from tlkit.images import exif, pixels
+from tlkit.images.pixels import PixelRule
 
 BLOCKS = np.kron(np.random.default_rng(0).integers(0, 255, (6, 8, 3)), np.ones((20, 20, 1))).astype(
     np.uint8

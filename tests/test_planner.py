@@ -6,12 +6,17 @@ import numpy as np
 import pytest
 
 from tests.conftest import tiny_backbone
-from tlkit import augment, features, finetune, planner, untouched, weights
-from tlkit.data import load_images
+from tlkit.augmentation import apply
+from tlkit.backbones import weights
 from tlkit.errors import AuditError
-from tlkit.model import Classifier
-from tlkit.phases import Phase
-from tlkit.store import Store
+from tlkit.features import frozen as features
+from tlkit.features.store import Store
+from tlkit.images.dataset import load_images
+from tlkit.models.classifier import Classifier
+from tlkit.phases.phase import Phase
+from tlkit.planning import estimate
+from tlkit.training import train as finetune
+from tlkit.training import untouched
 
 HEAD = Phase("head", epochs=4, views=2, augment="flip", batch_size=16, rate=0.01)
 TAIL = dataclasses.replace(HEAD, name="tail", unfreeze="stage3")
@@ -37,7 +42,7 @@ def ticking():
 
 
 def estimated(model, data, *plan, store=None, **options):
-    return planner.estimate(model, data, plan, store=store or Store(), clock=ticking(), **options)
+    return estimate.estimate(model, data, plan, store=store or Store(), clock=ticking(), **options)
 
 
 def test_a_plan_from_the_cache_by_hand(model, data, capsys):
@@ -50,9 +55,9 @@ def test_a_plan_from_the_cache_by_hand(model, data, capsys):
     assert head.others == pytest.approx((train + val) / 32 + val / BATCH)
     assert (head.start, tail.start) == (2, 1)  # tracing, and compiling where rows are computed
     # Sixteen steps of sixteen rows in one call; a row is judged in a third of the time.
-    assert head.epoch == pytest.approx(train / 256 + val / 768 + planner.EPOCH, abs=1e-4)
+    assert head.epoch == pytest.approx(train / 256 + val / 768 + estimate.EPOCH, abs=1e-4)
     assert (tail.views, tail.others) == (0, 0)  # out of the head's pass
-    assert tail.epoch == pytest.approx(train / 16 + val / 48 + planner.EPOCH, abs=1e-3)
+    assert tail.epoch == pytest.approx(train / 16 + val / 48 + estimate.EPOCH, abs=1e-3)
     assert (head.epochs, tail.epochs) == (4, 4)
 
 
@@ -62,11 +67,11 @@ def test_a_live_plan_by_hand(model, data):
     assert (head.views, head.cache, head.start) == (0, 0, 2)
     assert head.others == pytest.approx((train + val) / 32)
     each = train * (1 / 256 + 2 / BATCH) + val * (1 / 768 + 1 / BATCH)  # no look at validation
-    assert head.epoch == pytest.approx(each + planner.EPOCH, abs=1e-4)
+    assert head.epoch == pytest.approx(each + estimate.EPOCH, abs=1e-4)
     everything = dataclasses.replace(TAIL, unfreeze="all", batch_size=8)
     (whole,) = estimated(model, data, everything).phases
     assert whole.epoch == pytest.approx(
-        train * (1 / 8 + 1 / BATCH) + val / 24 + planner.EPOCH, abs=1e-3
+        train * (1 / 8 + 1 / BATCH) + val / 24 + estimate.EPOCH, abs=1e-3
     )
     assert (whole.cache, whole.start) == (0, 1)
 
@@ -84,7 +89,7 @@ def test_several_batches_that_make_one_step(model, data):
     joined = dataclasses.replace(TAIL, accumulate=2)
     (tail,) = estimated(model, data, joined).phases
     each = len(data.train) / 32 + len(data.val) / 96
-    assert tail.epoch == pytest.approx(each + planner.EPOCH, abs=1e-3)
+    assert tail.epoch == pytest.approx(each + estimate.EPOCH, abs=1e-3)
 
 
 def test_the_least_of_the_timed_passes_counts(model, data):
@@ -97,20 +102,20 @@ def test_the_least_of_the_timed_passes_counts(model, data):
         now += 9.0 if span in (5, 11, 19) else 1.0  # forward, a view, a step
         return now
 
-    found = planner.estimate(model, data, (TAIL,), store=Store(), clock=uneven)
+    found = estimate.estimate(model, data, (TAIL,), store=Store(), clock=uneven)
     even = estimated(model, data, TAIL)
     assert [phase.seconds for phase in found.phases] == [phase.seconds for phase in even.phases]
 
 
 def test_what_the_network_and_its_rows_take(model, data, monkeypatch, tmp_path):
-    monkeypatch.setattr(planner, "resident", lambda: 7e9)
+    monkeypatch.setattr(estimate, "resident", lambda: 7e9)
     network = 4 * sum(4 * int(np.prod(variable.shape)) for variable in model.variables)
     pixels = (len(data.train) + len(data.val)) * 32 * 32 * 3
     more = dataclasses.replace(TAIL, views=3)
     found = estimated(model, data, HEAD, more)
     rows = sum(phase.cache for phase in found.phases)
     assert found.held == 2 * (rows + pixels) and found.views == 3
-    assert found.memory == 7e9 + planner.OVERHEAD + found.held + network
+    assert found.memory == 7e9 + estimate.OVERHEAD + found.held + network
     layers = len(model.backbone.net.layers)
     assert found.saving == pytest.approx(2 * 0.004 * layers)
     on_disk = estimated(model, data, HEAD, more, store=Store(tmp_path))
@@ -141,7 +146,7 @@ def test_a_model_that_is_not_put_back_is_noticed(data):
         return 0.0
 
     with pytest.raises(AuditError, match="leave alone: weights"):
-        planner.estimate(model, data, (HEAD,), store=Store(), clock=meddling)
+        estimate.estimate(model, data, (HEAD,), store=Store(), clock=meddling)
 
 
 def test_only_the_highest_boundary_comes_out_of_the_head_pass(model, data):
@@ -168,7 +173,7 @@ def test_rows_that_are_there_cost_nothing(model, data, tmp_path):
 
 
 def test_no_more_rows_are_in_memory_than_is_said(model, data, tmp_path):
-    views = [features.View(augment.policy("flip", 1.0), 0, number) for number in range(2)]
+    views = [features.View(apply.policy("flip", 1.0), 0, number) for number in range(2)]
     train, val = len(data.train), len(data.val)
     one = train * 8 * 8 * 12 * 2  # a view of float16 maps at stage2
     pixel_bytes = (train + val) * 32 * 32 * 3
@@ -193,5 +198,5 @@ def test_a_timing_that_is_cut_off_leaves_the_model_as_it_was(model, data):
 
     live = dataclasses.replace(TAIL, batch_norm="train")
     with pytest.raises(KeyboardInterrupt):
-        planner.estimate(model, data, (live,), store=Store(), clock=cut_off)
+        estimate.estimate(model, data, (live,), store=Store(), clock=cut_off)
     assert standing(model) == before

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex, to_rgba
 
-from tlkit import label_plots, plots
+from tlkit.labels import charts
+from tlkit.pages import charts as plots
 
 MATRIX = [[8, 2, 0], [1, 0, 5], [0, 3, 1]]  # rows are true; no two mistakes are alike
 NAMES = ["zebra", "ant", "moth"]
@@ -125,7 +126,7 @@ def test_the_rate_test_draws_losses_and_the_suggestion():
 def test_the_map_shows_each_class_and_rings_the_doubtful():
     points = np.array([[0, 0], [1, 0], [0, 1], [5, 5], [6, 5]], float)
     labels, doubtful = np.array([2, 2, 0, 0, 2]), np.array([0, 1, 0, 1, 0], bool)
-    figure = label_plots.data_map(points, labels, ("zebra", "ant", "mo$th"), doubtful)
+    figure = charts.data_map(points, labels, ("zebra", "ant", "mo$th"), doubtful)
     groups = {dots.get_label(): dots for dots in figure.axes[0].collections}
     assert list(groups) == ["zebra", r"mo\$th", "label in doubt"]
     np.testing.assert_array_equal(groups["zebra"].get_offsets(), points[[2, 3]])
@@ -135,8 +136,8 @@ def test_the_map_shows_each_class_and_rings_the_doubtful():
     assert tuple(rings.get_edgecolor()[0]) == to_rgba(plots.INK)
     first, second = (tuple(groups[name].get_facecolor()[0]) for name in ("zebra", r"mo\$th"))
     assert first != second
-    calm = label_plots.data_map(points, labels, ("a", "b", "c"), np.zeros(5, bool))
+    calm = charts.data_map(points, labels, ("a", "b", "c"), np.zeros(5, bool))
     assert len(calm.axes[0].collections) == 2
-    many = label_plots.data_map(np.zeros((21, 2)), np.arange(21), [str(i) for i in range(21)],
+    many = charts.data_map(np.zeros((21, 2)), np.arange(21), [str(i) for i in range(21)],
                                 np.zeros(21, bool))  # fmt: skip
     assert not many.legends and calm.legends

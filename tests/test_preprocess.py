@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 
-from tlkit.backbone_table import TABLE
+from tlkit.backbones.preprocess import KINDS, Preprocess, constants
+from tlkit.backbones.table import TABLE
 from tlkit.errors import TlkitError
-from tlkit.preprocess import KINDS, Preprocess, constants
 
 PIXELS = np.random.default_rng(0).uniform(0, 255, (2, 5, 7, 3)).astype("float32")
 

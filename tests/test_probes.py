@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tlkit import logistic, probes
 from tlkit.errors import TlkitError
-from tlkit.folds import grouped_folds
+from tlkit.evaluation import logistic, probes
+from tlkit.evaluation.folds import grouped_folds
 
 
 def blobs(n=150, d=12, classes=3, apart=1.5, seed=0):

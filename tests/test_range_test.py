@@ -13,19 +13,23 @@ from click.testing import CliRunner
 from tests import plain_net
 from tests.conftest import tiny_backbone
 from tests.steps import NAMES, shown_loss
-from tlkit import augment, features, range_test, sampling, untouched, views, weights
+from tlkit.augmentation import apply, views
+from tlkit.backbones import weights
 from tlkit.cli import main
-from tlkit.commands.finetune import finetune
-from tlkit.commands.lr_find import lr_find as lr_find_command
-from tlkit.commands.lr_find import next_command, train_head
-from tlkit.data import load_images
+from tlkit.cli.finetune import finetune
+from tlkit.cli.lr_find import lr_find as lr_find_command
+from tlkit.cli.lr_find import next_command, train_head
 from tlkit.errors import AuditError, TlkitError
-from tlkit.model import Classifier, Head
-from tlkit.phases import Phase
-from tlkit.pixels import PixelRule
-from tlkit.range_test import RangeTest
-from tlkit.store import Store
-from tlkit.training import Trainee
+from tlkit.features import frozen as features
+from tlkit.features.store import Store
+from tlkit.images.dataset import load_images
+from tlkit.images.pixels import PixelRule
+from tlkit.models.classifier import Classifier, Head
+from tlkit.phases import sampling
+from tlkit.phases.phase import Phase
+from tlkit.training import rate_finder, untouched
+from tlkit.training.phase_trainer import Trainee
+from tlkit.training.rate_finder import RangeTest
 
 TAIL = Phase("tail", unfreeze="stage3", augment="flip", batch_size=16)
 
@@ -73,7 +77,7 @@ def test_everything_is_as_it_was(data):
     model = Classifier(tiny_backbone(), data.class_names)
     before = weights.fingerprint(model.variables), [v.trainable for v in model.variables]
     states = random.getstate(), np.random.get_state()[1].tolist()
-    found = range_test.lr_find(model, data, TAIL, steps=20, rates=(1e-7, 10.0))
+    found = rate_finder.lr_find(model, data, TAIL, steps=20, rates=(1e-7, 10.0))
     assert before == (
         weights.fingerprint(model.variables), [v.trainable for v in model.variables]
     )  # fmt: skip
@@ -83,9 +87,9 @@ def test_everything_is_as_it_was(data):
 
 def test_a_change_of_the_model_is_noticed(data, monkeypatch):
     model = Classifier(tiny_backbone(), data.class_names)
-    monkeypatch.setattr(range_test.Classifier, "load", lambda folder: model)
+    monkeypatch.setattr(rate_finder.Classifier, "load", lambda folder: model)
     with pytest.raises(AuditError, match="weights, trainable flags"):
-        range_test.lr_find(model, data, TAIL, steps=10)
+        rate_finder.lr_find(model, data, TAIL, steps=10)
 
 
 def test_a_trained_model_keeps_its_optimizer_flags_and_momentum(data):
@@ -96,7 +100,7 @@ def test_a_trained_model_keeps_its_optimizer_flags_and_momentum(data):
     before = untouched.state(model)
     moments = [v.numpy().tobytes() for v in keras_model.optimizer.variables]
     assert any(map(any, moments)) and before["BatchNorm's mode"]
-    range_test.lr_find(model, data, TAIL, steps=10)
+    rate_finder.lr_find(model, data, TAIL, steps=10)
     assert untouched.state(model) == before
     assert [v.numpy().tobytes() for v in keras_model.optimizer.variables] == moments
 
@@ -135,7 +139,7 @@ def test_no_generator_draws_anything_else_afterwards(data):
         return [*map(np.asarray, (*drawn, own)), np.random.rand(), random.random()]
 
     expected = draws(lambda: None)
-    found = draws(lambda: range_test.lr_find(model, data, TAIL, steps=10))
+    found = draws(lambda: rate_finder.lr_find(model, data, TAIL, steps=10))
     for one, other in zip(expected, found, strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -150,7 +154,7 @@ def test_the_climb_is_plain_descent_on_the_training_images_at_growing_rates(data
     """All images are one batch here; the phase's own rate, schedule and warm-up stay out."""
     model = Classifier(tiny_backbone(), data.class_names, head=Head(dropout=0.0, init="scaled"))
     v = plain_net.values(model)
-    found = range_test.lr_find(model, data, HEAD, steps=12, rates=(1e-3, 3.0))
+    found = rate_finder.lr_find(model, data, HEAD, steps=12, rates=(1e-3, 3.0))
     np.testing.assert_allclose(found.rates, np.geomspace(1e-3, 3.0, 12))
     x = plain_net.preprocessed(features.pixel_rows(Store(), data.train, PixelRule(32)))
     for i in (1, 2, 3):
@@ -165,7 +169,7 @@ def test_the_climb_sees_the_images_as_the_phase_shows_them(data):
     model = Classifier(tiny_backbone(), data.class_names, head=Head(dropout=0.0, init="scaled"))
     phase = dataclasses.replace(HEAD, augment="photos", strength=0.5)
     store = Store()
-    found = range_test.lr_find(model, data, phase, steps=10, rates=(1e-12, 1e-11), seed=3,
+    found = rate_finder.lr_find(model, data, phase, steps=10, rates=(1e-12, 1e-11), seed=3,
                                store=store)  # fmt: skip
     assert not len(store.missing(features.pixel_kind(PixelRule(32)), data.train.hashes))
     expected = shown_loss(plain_net.values(model), store, data.train, 0, strength=0.5)
@@ -176,7 +180,7 @@ def test_the_climb_ends_where_the_loss_explodes(data):
     """The smoothed loss is then four times its least, and was not before."""
     model = Classifier(tiny_backbone(), data.class_names)
     phase = Phase("tail", unfreeze="stage3", optimizer="sgd", augment="none", batch_size=16)
-    found = range_test.lr_find(model, data, phase, steps=60, rates=(1e-3, 1e6))
+    found = rate_finder.lr_find(model, data, phase, steps=60, rates=(1e-3, 1e6))
     assert len(found.rates) == len(found.losses) < 60
     over = found.smooth > 4 * np.minimum.accumulate(found.smooth)
     assert over[-1] and not over[:-1].any()
@@ -198,7 +202,7 @@ def test_the_climb_draws_as_the_phase_does_and_full_batches_only(uneven, draw):
     each = -np.log([0.2, 0.3, 0.5])
     labels, size = uneven.train.labels, 10
     phase = dataclasses.replace(HEAD, batch_size=size, sampling=draw)
-    found = range_test.lr_find(model, uneven, phase, steps=12, rates=(1e-9, 2e-9), seed=4)
+    found = rate_finder.lr_find(model, uneven, phase, steps=12, rates=(1e-9, 2e-9), seed=4)
     every, expected = len(labels) // size, []
     for epoch in range(12 // every + 1):
         order = sampling.order(labels, draw, (4, epoch))
@@ -211,9 +215,9 @@ def test_the_climb_takes_mixed_labels_where_images_are_mixed(uneven):
     model = Classifier(tiny_backbone(), uneven.class_names)
     model.classify.get_layer("logits").bias.assign(np.log([0.2, 0.3, 0.5]))
     phase = dataclasses.replace(HEAD, augment="mixup")
-    found = range_test.lr_find(model, uneven, phase, steps=10, rates=(1e-12, 1e-11), seed=4)
+    found = rate_finder.lr_find(model, uneven, phase, steps=10, rates=(1e-12, 1e-11), seed=4)
     labels, hashes = uneven.train.labels, uneven.train.hashes
-    view = views.View(augment.policy("mixup", 1.0), 4)
+    view = views.View(apply.policy("mixup", 1.0), 4)
     mixed = views.soft_labels(labels, 3, hashes, 32, [view])(np.arange(len(labels)), 0)
     each = -np.log([0.2, 0.3, 0.5])
     np.testing.assert_allclose(found.losses, (mixed @ each).mean(), rtol=1e-4)
@@ -222,7 +226,7 @@ def test_the_climb_takes_mixed_labels_where_images_are_mixed(uneven):
 
 def test_without_a_phase_the_last_default_one_climbs(data):
     model = Classifier(tiny_backbone(), data.class_names)
-    found = range_test.lr_find(model, data, steps=10, rates=(1e-9, 1e-8))
+    found = rate_finder.lr_find(model, data, steps=10, rates=(1e-9, 1e-8))
     assert (found.phase.name, found.phase.unfreeze) == ("fine-tune", "stage3")
     assert len(found.losses) == 10
 
@@ -232,7 +236,7 @@ def test_without_a_phase_the_last_default_one_climbs(data):
 )
 def test_no_climb_is_an_error(wrong):
     with pytest.raises(TlkitError, match="No climb"):
-        range_test.lr_find(Classifier(tiny_backbone(), NAMES), None, **wrong)
+        rate_finder.lr_find(Classifier(tiny_backbone(), NAMES), None, **wrong)
 
 
 def test_the_command_draws_and_says_what_next(photos, tmp_path):

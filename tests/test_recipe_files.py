@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tlkit import recipe_files
 from tlkit.errors import TlkitError
-from tlkit.model import Classifier, Head
-from tlkit.phases import Phase
-from tlkit.pixels import PixelRule
+from tlkit.images.pixels import PixelRule
+from tlkit.models.classifier import Classifier, Head
+from tlkit.phases import recipe_format
+from tlkit.phases.phase import Phase
 
 PLAN = (Phase("head", rate=0.01), Phase("tail", unfreeze="stage3", epochs=3, smoothing=0.0))
 
@@ -22,10 +22,10 @@ def test_what_is_written_is_read(tmp_path):
     path = tmp_path / "winner.py"
     recipe = {"source": tmp_path / "photos", "backbone": "lenet-5", "weights": None,
               "head": Head("mlp", 0.5), "phases": PLAN, "seed": 3}  # fmt: skip
-    recipe_files.write(path, recipe, {"backbone": "small", "tail.epochs": "few\nimages"})
-    found = recipe_files.read(path)
+    recipe_format.write(path, recipe, {"backbone": "small", "tail.epochs": "few\nimages"})
+    found = recipe_format.read(path)
     assert found["source"] == str(tmp_path / "photos")
-    assert recipe_files.plan(found) == PLAN and Head(**found["head"]) == Head("mlp", 0.5)
+    assert recipe_format.plan(found) == PLAN and Head(**found["head"]) == Head("mlp", 0.5)
     assert found["size"] is None and found["resize"] == "crop"  # what it leaves out
     text = path.read_text()
     assert "    # small\n" in text and "            # few images\n" in text
@@ -35,7 +35,7 @@ def test_what_is_written_is_read(tmp_path):
 def test_reading_runs_nothing(tmp_path):
     path = tmp_path / "trap.py"
     path.write_text("raise SystemExit('run')\nSETTINGS = {'backbone': 'vgg16'}\n")
-    assert recipe_files.read(path)["backbone"] == "vgg16"
+    assert recipe_format.read(path)["backbone"] == "vgg16"
 
 
 @pytest.mark.parametrize(
@@ -51,18 +51,18 @@ def test_reading_runs_nothing(tmp_path):
 def test_other_files_are_refused_with_a_reason(tmp_path, text, words):
     (tmp_path / "a.py").write_text(text)
     with pytest.raises(TlkitError, match=words):
-        recipe_files.read(tmp_path / "a.py")
+        recipe_format.read(tmp_path / "a.py")
 
 
 def test_what_is_no_literal_is_not_written(tmp_path):
     with pytest.raises(TlkitError, match="cannot be written"):
-        recipe_files.write(tmp_path / "a.py", {"head": {"kind": object()}})
+        recipe_format.write(tmp_path / "a.py", {"head": {"kind": object()}})
     assert not (tmp_path / "a.py").exists()
 
 
 def test_an_unknown_field_of_a_phase_is_named():
     with pytest.raises(TlkitError, match="Did you mean 'epochs'"):
-        recipe_files.plan({"phases": [{"name": "head", "epoch": 3}]})
+        recipe_format.plan({"phases": [{"name": "head", "epoch": 3}]})
 
 
 def test_every_field_of_a_phase_survives():
@@ -70,15 +70,15 @@ def test_every_field_of_a_phase_survives():
         field.name: getattr(PLAN[1], field.name) for field in dataclasses.fields(Phase)
     } | {"views": 7, "batch_norm": "train", "weight_decay": 0.5}  # fmt: skip
     phase = Phase(**values)
-    assert Phase(**recipe_files.describe_phase(phase)) == phase
+    assert Phase(**recipe_format.describe_phase(phase)) == phase
 
 
 @settings(max_examples=40)
 @given(st.text(), st.text())
 def test_any_text_survives_and_any_note_is_harmless(tmp_path_factory, text, note):
     path = tmp_path_factory.mktemp("recipe") / "a.py"
-    recipe_files.write(path, {"source": text}, {"source": note}, title=note)
-    assert recipe_files.read(path)["source"] == text
+    recipe_format.write(path, {"source": text}, {"source": note}, title=note)
+    assert recipe_format.read(path)["source"] == text
     compile(path.read_text(encoding="utf-8"), str(path), "exec")
 
 
@@ -91,21 +91,21 @@ NET = {"backbone": "lenet-5-modern", "weights": None, "size": 32}
 def test_each_setting_of_the_model_reaches_it():
     names = ("red", "blue", "green")
     head = {"kind": "mlp", "dropout": 0.4, "init": "scaled"}
-    made = recipe_files.classifier(
+    made = recipe_format.classifier(
         {**NET, "resize": "pad", "channels": 1, "head": head, "seed": 3}, names
     )
     assert made.rule == PixelRule(32, "pad", 1) and made.head == Head(**head)
     assert made.class_names == names and "lenet" in made.backbone.name
     weights = made.backbone.net.weights
     for seed in (3, 4):
-        other = recipe_files.classifier({**NET, "channels": 1, "seed": seed}, names)
+        other = recipe_format.classifier({**NET, "channels": 1, "seed": seed}, names)
         pairs = zip(weights, other.backbone.net.weights, strict=True)
         same = all(np.array_equal(one.numpy(), two.numpy()) for one, two in pairs)
         assert same == (seed == 3)
 
 
 def test_without_a_size_a_backbone_has_its_own():
-    made = recipe_files.classifier({**NET, "size": None}, ("a", "b"))
+    made = recipe_format.classifier({**NET, "size": None}, ("a", "b"))
     assert made.rule == PixelRule(made.backbone.size, "crop", 3)
 
 
@@ -114,7 +114,7 @@ def test_a_run_folder_brings_its_pixel_rule_and_its_weights(tmp_path, classifier
     source = Classifier(classifier, ("red", "green"), size=rule)
     source.backbone.net.weights[0].assign_add(source.backbone.net.weights[0])
     source.save(tmp_path)
-    made = recipe_files.classifier(
+    made = recipe_format.classifier(
         {"backbone": str(tmp_path), "size": 64, "weights": None, "replace_from": "stage3"},
         ("red", "blue", "green"),
     )
@@ -129,7 +129,7 @@ def test_a_run_folder_brings_its_pixel_rule_and_its_weights(tmp_path, classifier
 
 def _trained(monkeypatch, settings, **options):
     """Returns what a recipe reads and trains, without any training."""
-    from tlkit import data as reading
+    from tlkit.images import dataset as reading
 
     seen = {}
 
@@ -146,7 +146,7 @@ def _trained(monkeypatch, settings, **options):
 
     monkeypatch.setattr(reading, "load_images", load_images)
     monkeypatch.setattr(Classifier, "fine_tune", fine_tune)
-    seen["run"] = recipe_files.train(settings, **options)
+    seen["run"] = recipe_format.train(settings, **options)
     return seen
 
 
@@ -166,7 +166,7 @@ def test_each_setting_of_the_training_reaches_it(monkeypatch, tmp_path):
 
 def test_a_recipe_without_images_is_refused():
     with pytest.raises(TlkitError, match="names no images"):
-        recipe_files.train({"backbone": "lenet-5", "weights": None})
+        recipe_format.train({"backbone": "lenet-5", "weights": None})
 
 
 def test_run_as_a_program_it_takes_other_images_and_a_folder(monkeypatch, capsys):
@@ -188,24 +188,24 @@ def test_run_as_a_program_it_takes_other_images_and_a_folder(monkeypatch, capsys
         seen.update(settings=settings, out=out)
         return Done()
 
-    monkeypatch.setattr(recipe_files, "train", train)
+    monkeypatch.setattr(recipe_format, "train", train)
     monkeypatch.setattr(sys, "argv", ["winner.py", "--source", "others", "--out", "runs/7"])
-    recipe_files.main({"source": "photos", "seed": 3}, "What it is.\n\nMore.")
+    recipe_format.main({"source": "photos", "seed": 3}, "What it is.\n\nMore.")
     assert seen == {"settings": {"source": "others", "seed": 3}, "out": "runs/7"}
     told = capsys.readouterr().out
     assert "Test images: accuracy 0.5" in told and "Report: runs/7/report.html" in told
     Done.test = ()
     monkeypatch.setattr(sys, "argv", ["winner.py"])
-    recipe_files.main({"source": "photos"})
+    recipe_format.main({"source": "photos"})
     assert seen == {"settings": {"source": "photos"}, "out": None}
     assert "Test images" not in capsys.readouterr().out
 
 
 def test_a_written_recipe_is_a_program_that_trains_with_its_settings(tmp_path, monkeypatch):
     path = tmp_path / "winner.py"
-    recipe_files.write(path, {"source": "photos", "seed": 4}, title="A title.")
+    recipe_format.write(path, {"source": "photos", "seed": 4}, title="A title.")
     seen = []
-    monkeypatch.setattr(recipe_files, "main", lambda *given: seen.append(given))
+    monkeypatch.setattr(recipe_format, "main", lambda *given: seen.append(given))
     runpy.run_path(str(path), run_name="__main__")
     ((settings, description),) = seen
     assert settings == {"source": "photos", "seed": 4}
@@ -216,7 +216,7 @@ def test_a_written_recipe_is_a_program_that_trains_with_its_settings(tmp_path, m
 
 def test_what_a_recipe_leaves_out_has_the_values_of_the_table(tmp_path):
     (tmp_path / "a.py").write_text("SETTINGS = {}\nSETTINGS = {'seed': 2}\n")
-    assert recipe_files.read(tmp_path / "a.py") == {
+    assert recipe_format.read(tmp_path / "a.py") == {
         "source": None, "data": {}, "backbone": "mobilenet_v2", "weights": "imagenet",
         "size": None, "resize": "crop", "channels": 3, "head": {}, "replace_from": None,
         "phases": None, "seed": 2,
@@ -225,6 +225,6 @@ def test_what_a_recipe_leaves_out_has_the_values_of_the_table(tmp_path):
 
 def test_a_phase_says_only_what_is_unusual():
     phase = Phase("tail", unfreeze="stage3", smoothing=0.0, schedule_options={})
-    assert recipe_files.describe_phase(phase) == {
+    assert recipe_format.describe_phase(phase) == {
         "name": "tail", "unfreeze": "stage3", "smoothing": 0.0
     }  # fmt: skip

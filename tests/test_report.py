@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tlkit import formats, report
+from tlkit import text as formats
 from tlkit.errors import TlkitError
-from tlkit.metrics import Evaluation, evaluate, softmax
+from tlkit.evaluation.metrics import Evaluation, evaluate, softmax
+from tlkit.workflows import run_page
 
 VOID = {"meta", "img", "br", "hr", "input", "link"}
 
@@ -111,7 +112,7 @@ def full_context():
 
 @pytest.fixture(scope="module")
 def html():
-    return report.render(full_context())
+    return run_page.render(full_context())
 
 
 def test_page_is_well_formed_and_says_everything(html):
@@ -171,7 +172,7 @@ def test_links_and_identifiers_agree(html):
 
 def test_pictures_are_thumbnails_inside_the_page():
     big = np.full((1500, 3000, 3), (200, 30, 40), np.uint8)
-    page = Page(report.render({"samples": [picture(image=big)]}))
+    page = Page(run_page.render({"samples": [picture(image=big)]}))
     (source,) = [value for name, value in page.attributes if name == "src"]
     shown = Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2])))
     assert shown.size == (240, 120)
@@ -181,7 +182,7 @@ def test_pictures_are_thumbnails_inside_the_page():
 @pytest.mark.parametrize("shape", [(8, 8), (8, 8, 1), (8, 8, 3), (8, 8, 4), (8, 8, 2)])
 def test_small_and_gray_pictures_keep_their_pixels(shape):
     pixels = np.arange(np.prod(shape), dtype=np.uint8).reshape(shape)
-    html = report.render({"samples": [picture(image=pixels)]})
+    html = run_page.render({"samples": [picture(image=pixels)]})
     source = re.search(r'src="data:image/png;base64,([^"]*)" alt="one.jpg" class="tiny"', html)[1]
     shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(source))))
     np.testing.assert_array_equal(shown[..., 0], pixels if pixels.ndim == 2 else pixels[..., 0])
@@ -198,7 +199,7 @@ def test_markup_in_names_is_text():
     evil = "<b>x\"'&.jpg"
     result = evaluation() | {"class_names": [evil, "bee", "cat"]}
     result["per_class"][0]["name"] = evil
-    html = report.render(
+    html = run_page.render(
         {
             "title": evil,
             "run": {"task": evil, "backbone": evil, evil: evil},
@@ -225,65 +226,65 @@ def test_markup_in_names_is_text():
     assert not [name for name, _ in page.attributes if name.startswith(("'", "&", ".jpg"))]
 
 
-@pytest.mark.parametrize("missing", [*report.EMPTY, None])
+@pytest.mark.parametrize("missing", [*run_page.EMPTY, None])
 def test_any_part_may_be_missing(missing, monkeypatch):
-    monkeypatch.setattr(report.plots, "to_svg", lambda figure, title: "<svg></svg>")
+    monkeypatch.setattr(run_page.plots, "to_svg", lambda figure, title: "<svg></svg>")
     context = {key: value for key, value in full_context().items() if key != missing}
-    Page(report.render(context))
+    Page(run_page.render(context))
 
 
-@pytest.mark.parametrize("only", list(report.EMPTY))
+@pytest.mark.parametrize("only", list(run_page.EMPTY))
 def test_any_part_may_stand_alone(only):
-    page = Page(report.render({only: full_context()[only]}))
+    page = Page(run_page.render({only: full_context()[only]}))
     assert page.text
     links = {value[1:] for name, value in page.attributes if name == "href" and value[0] == "#"}
     assert links <= {value for name, value in page.attributes if name == "id"}
 
 
 def test_empty_and_none_values():
-    assert Page(report.render({})).tags.count("section") == 0
-    assert report.render(dict.fromkeys(report.EMPTY)) == report.render({})
-    Page(report.render({"samples": [{"true": "ant"}], "phases": [{}], "history": [{}]}))
+    assert Page(run_page.render({})).tags.count("section") == 0
+    assert run_page.render(dict.fromkeys(run_page.EMPTY)) == run_page.render({})
+    Page(run_page.render({"samples": [{"true": "ant"}], "phases": [{}], "history": [{}]}))
 
 
 def test_without_a_test_set_the_page_warns_and_without_evaluation_it_says_so():
-    page = Page(report.render({"evaluations": {"val": evaluation()}}))
+    page = Page(run_page.render({"evaluations": {"val": evaluation()}}))
     assert "accuracy on 60 val images" in page.text and "expect less" in page.text
-    page = Page(report.render({"history": [{"val_accuracy": 0.912}, {"val_accuracy": 0.9}]}))
+    page = Page(run_page.render({"history": [{"val_accuracy": 0.912}, {"val_accuracy": 0.9}]}))
     assert "91.2 %" in page.text and "Not evaluated yet." in page.text
 
 
 def test_all_clear_is_said_only_when_checks_ran():
     counts = {"train": {"ant": 3}}
     words = "found nothing to warn about"
-    assert words not in report.render({"data": {"counts": counts}})
-    assert words in report.render({"data": {"counts": counts, "warnings": []}})
+    assert words not in run_page.render({"data": {"counts": counts}})
+    assert words in run_page.render({"data": {"counts": counts, "warnings": []}})
     bad = {"counts": counts, "warnings": [], "quarantine": ["x.jpg"]}
-    assert words not in report.render({"data": bad})
+    assert words not in run_page.render({"data": bad})
 
 
 def test_absent_classes_are_named():
     result = evaluate(np.eye(3)[[0, 1]], [0, 1], ["ant", "bee", "cat"], bootstrap=0)
-    assert "No test images of cat" in Page(report.render({"evaluations": {"test": result}})).text
+    assert "No test images of cat" in Page(run_page.render({"evaluations": {"test": result}})).text
 
 
 def test_long_lists_are_cut_and_counted():
     data = {"quarantine": [f"{i}.jpg" for i in range(200)], "warnings": ["w"] * 60}
-    text = Page(report.render({"data": data})).text
+    text = Page(run_page.render({"data": data})).text
     assert "and 150 more, all in quarantine.csv" in text and "and 10 more" in text
-    html = report.render({"mistakes": [picture(image=None)] * 80})
-    assert html.count('class="none"') == report.LISTED
+    html = run_page.render({"mistakes": [picture(image=None)] * 80})
+    assert html.count('class="none"') == run_page.LISTED
 
 
 def test_unknown_entry_gets_a_suggestion():
     with pytest.raises(TlkitError, match=r"'evaluation'.*Did you mean 'evaluations'"):
-        report.render({"evaluation": {}})
+        run_page.render({"evaluation": {}})
 
 
 def test_write_is_the_rendered_page(tmp_path):
     path = tmp_path / "runs" / "report.html"
-    report.write(path, {"title": "Käfer"})
-    assert path.read_text(encoding="utf-8") == report.render({"title": "Käfer"})
+    run_page.write(path, {"title": "Käfer"})
+    assert path.read_text(encoding="utf-8") == run_page.render({"title": "Käfer"})
     assert [file.name for file in path.parent.iterdir()] == ["report.html"]
 
 

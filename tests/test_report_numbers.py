@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from tests.test_report import Page, evaluation, picture
-from tlkit import report
-from tlkit.metrics import evaluate, headline_text
+from tlkit.evaluation.metrics import evaluate, headline_text
+from tlkit.workflows import run_page
 
 
 def text(**context):
-    return Page(report.render(context)).text
+    return Page(run_page.render(context)).text
 
 
 def test_the_test_images_are_the_headline_wherever_they_stand():
@@ -44,7 +44,7 @@ def test_how_sure_the_model_is_is_said_in_words(said, words):
 def test_a_tile_is_red_where_the_guess_is_not_the_truth():
     sure = picture(predicted="bee", probability=0.5, true_probability=0.5)
     right = picture(probability=0.4, true_probability=0.3)
-    html = report.render({"samples": [sure, right]})
+    html = run_page.render({"samples": [sure, right]})
     assert [found[1] for found in re.finditer(r'<figure class="(tile[^"]*)"', html)] == [
         "tile wrong",
         "tile",
@@ -58,7 +58,7 @@ def test_images_are_counted_over_splits_and_classes():
 
 
 def drawn(history):
-    return re.findall(r"<svg.*?</svg>", report.render({"history": history}), re.DOTALL)
+    return re.findall(r"<svg.*?</svg>", run_page.render({"history": history}), re.DOTALL)
 
 
 def test_each_curve_is_of_its_own_quantity():

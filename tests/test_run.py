@@ -10,13 +10,13 @@ import pytest
 
 from tests.conftest import UNSORTED, tiny_backbone, write_pictures
 from tests.scripted import DEEPER, HEAD, Script, finished, logits_of, new_model, pictures
-from tlkit import summary
-from tlkit.data import load_images
 from tlkit.errors import TlkitError
-from tlkit.model import Classifier
-from tlkit.phases import Phase
-from tlkit.run import Run
-from tlkit.store import Store
+from tlkit.features.store import Store
+from tlkit.images.dataset import load_images
+from tlkit.models.classifier import Classifier
+from tlkit.phases.phase import Phase
+from tlkit.training.run import Run
+from tlkit.workflows import run_report
 
 SOURCE = pictures()
 LIVE = Phase(
@@ -192,7 +192,7 @@ def test_the_log_has_a_line_for_each_epoch(made):
 def told(made):
     run, _ = made
     (run.folder / "metrics.json").write_text("{}")
-    return summary.context(run), run
+    return run_report.context(run), run
 
 
 def test_a_report_has_the_numbers_of_its_run(told, data):
@@ -240,7 +240,7 @@ def test_what_the_checks_found_is_written_and_reported(tmp_path):
     model = Classifier(tiny_backbone(), data.class_names)
     run = Run.create(tmp_path / "run", model, data, (HEAD,), 0)
     assert "page.jpg" in (run.folder / "quarantine.csv").read_text()
-    context = summary.context(run)
+    context = run_report.context(run)
     ((name, reason),) = data.quarantine
     assert name.endswith("page.jpg") and reason
     assert context["data"]["quarantine"] == [{"file": name, "reason": reason}]
@@ -258,9 +258,9 @@ def test_a_reports_pictures_are_those_that_were_judged(told, data):
         for (name, row), label in zip(chances.items(), data.val.labels, strict=True)
         if row.argmax() != label
     }
-    worst = sorted(wrong, key=wrong.get)[: summary.PICTURES]
+    worst = sorted(wrong, key=wrong.get)[: run_report.PICTURES]
     assert [tile["file"] for tile in context["mistakes"]] == worst
-    assert len(context["samples"]) == min(summary.PICTURES, len(data.val))
+    assert len(context["samples"]) == min(run_report.PICTURES, len(data.val))
     for tile in context["samples"] + context["mistakes"]:
         place = int(tile["file"].split()[1])
         np.testing.assert_array_equal(tile["image"], SOURCE[0][place])
@@ -273,7 +273,7 @@ def test_a_reports_pictures_are_those_that_were_judged(told, data):
 def test_once_the_test_images_are_judged_a_report_shows_them(told, data):
     _, run = told
     run.evaluate()
-    context = summary.context(run)
+    context = run_report.context(run)
     assert {tile["file"] for tile in context["samples"]} <= set(data.test.files)
     assert list(context["evaluations"]) == ["test"]
     page = run.report()
@@ -289,7 +289,7 @@ def test_a_stopped_run_says_so_everywhere(data, tmp_path):
     run = finished(tmp_path / "r", data, (whole, DEEPER), script, store=Store())
     assert run.finished and len(run.history) == 1 and len(run.records) == 1
     assert Run.open(run.folder).stopped == run.stopped != ""
-    context = summary.context(run)
+    context = run_report.context(run)
     (phase,) = context["phases"]
     assert context["run"]["stopped"] == run.stopped
     assert phase["trainable"] == phase["total"] == 2808 + 72 + 51

@@ -16,12 +16,12 @@ import pytest
 from tests import searches
 from tests.conftest import tiny_backbone
 from tests.searches import LINE, Clock, Script, ended, hunt
-from tlkit import scale_out
 from tlkit.errors import TlkitError
-from tlkit.model import Classifier
-from tlkit.oracles import Past, propose
+from tlkit.models.classifier import Classifier
+from tlkit.tuning import distributed
+from tlkit.tuning.proposals import Past, propose
 
-NAME, IP, PORT = scale_out.ENVIRONMENT
+NAME, IP, PORT = distributed.ENVIRONMENT
 
 
 @pytest.fixture(scope="module")
@@ -54,17 +54,17 @@ def loopback(monkeypatch):
 
 
 def test_the_environment_says_what_a_process_is(monkeypatch):
-    for name in scale_out.ENVIRONMENT:
+    for name in distributed.ENVIRONMENT:
         monkeypatch.delenv(name, raising=False)
-    assert scale_out.role() is None
+    assert distributed.role() is None
     monkeypatch.setenv("KERASTUNER_TUNER_ID", "worker-1")
     with pytest.raises(TlkitError, match="KERASTUNER_ORACLE_IP and KERASTUNER_ORACLE_PORT"):
-        scale_out.role()
+        distributed.role()
     monkeypatch.setenv("KERASTUNER_ORACLE_IP", "127.0.0.1")
     monkeypatch.setenv("KERASTUNER_ORACLE_PORT", "1")
-    assert scale_out.role() == "worker"
+    assert distributed.role() == "worker"
     monkeypatch.setenv("KERASTUNER_TUNER_ID", "chief")
-    assert scale_out.role() == "chief"
+    assert distributed.role() == "chief"
 
 
 def test_a_worker_waits_a_minute_for_its_chief(loopback):
@@ -74,10 +74,10 @@ def test_a_worker_waits_a_minute_for_its_chief(loopback):
         clock.now += seconds
 
     with pytest.raises(TlkitError, match="No chief answers at 127"):
-        scale_out.reach_chief(clock=clock, sleep=sleep)
+        distributed.reach_chief(clock=clock, sleep=sleep)
     assert 67 < clock.now <= 68
     with socket.create_server(("127.0.0.1", int(os.environ[PORT]))):
-        scale_out.reach_chief(clock=clock, sleep=sleep)
+        distributed.reach_chief(clock=clock, sleep=sleep)
 
 
 @contextlib.contextmanager
@@ -96,7 +96,7 @@ def impatience(seconds=60):
 def test_hyperband_is_refused(model, images, tmp_path, loopback):
     refused = pytest.raises(TlkitError, match="Hyperband needs its trials in order")
     with impatience(), refused:
-        scale_out.lead(hunt(model, images, tmp_path, algorithm="hyperband"))
+        distributed.lead(hunt(model, images, tmp_path, algorithm="hyperband"))
 
 
 # Chief and worker in one process
@@ -120,12 +120,12 @@ def test_a_worker_runs_what_a_chief_hands_out(model, images, tmp_path, loopback,
     options = {"algorithm": "random", "trials": 3, "seed": 6}
     leading = hunt(model, images, tmp_path, **options)
     running = hunt(model, images, tmp_path, Script(play), **options)
-    thread = threading.Thread(target=scale_out.lead, args=(leading,), daemon=True)
+    thread = threading.Thread(target=distributed.lead, args=(leading,), daemon=True)
     thread.start()
     while not answers() and thread.is_alive():
         time.sleep(0.02)
     monkeypatch.setenv(NAME, "worker-1")
-    scale_out.work(running)
+    distributed.work(running)
     thread.join(10)
     assert not thread.is_alive()
     assert [trial.loss for trial in leading.study.finished] == [0.9, None, 0.4]
@@ -146,7 +146,7 @@ def test_a_worker_asks_after_its_trial_while_it_trains():
             asked.set()
             raise ConnectionError("the next beat will tell")
 
-    with scale_out.heartbeat(Client(), "0007", 0.001):
+    with distributed.heartbeat(Client(), "0007", 0.001):
         assert asked.wait(10)
         asked.clear()
         assert asked.wait(10)
@@ -158,7 +158,7 @@ def test_without_workers_the_chief_goes_on_with_the_trials_there_are(
     searching = hunt(model, images, tmp_path)
     ended(searching, [0.9, 0.5])
     with impatience():
-        scale_out.lead(searching, silence=0.01)
+        distributed.lead(searching, silence=0.01)
     assert "going on with the trials there are" in capsys.readouterr().err
     assert len(searching.study.finished) == 2
 

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tlkit import phases, schedules
 from tlkit.errors import TlkitError
-from tlkit.phases import Phase
-from tlkit.schedules import Place
+from tlkit.phases import phase as phases
+from tlkit.phases import schedules
+from tlkit.phases.phase import Phase
+from tlkit.phases.schedules import Place
 
 
 def at(name, epochs, **options):

@@ -9,12 +9,14 @@ import pytest
 from tests import searches
 from tests.conftest import tiny_backbone
 from tests.searches import LINE, PLAN, Script, silent, sure
-from tlkit import files, finalists, recipe_files, searching, winner
-from tlkit.finalists import Finalist
-from tlkit.model import Classifier
-from tlkit.run import Run
-from tlkit.space import phases_of
-from tlkit.study import Trial
+from tlkit import files
+from tlkit.models.classifier import Classifier
+from tlkit.phases import recipe_format
+from tlkit.training.run import Run
+from tlkit.tuning import conclusion, finalists, search
+from tlkit.tuning.finalists import Finalist
+from tlkit.tuning.space import phases_of
+from tlkit.tuning.study import Trial
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +43,7 @@ def before(model):
 def found(model, before, images, home, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TLKIT_HOME", str(home))
-        return searching.search(
+        return search.search(
             model, images, silent, minutes=None, trials=3, finalists=1, repeats=1, plan=PLAN,
             space=LINE, algorithm="random", out=tmp_path_factory.mktemp("searches"), images=36,
             seed=2,
@@ -103,10 +105,10 @@ def test_the_winner_alone_is_judged_on_the_test_images(found, images):
 
 
 def test_the_recipe_says_all_that_the_winner_was(found, model, images, photos):
-    told = recipe_files.read(found.recipe)
+    told = recipe_format.read(found.recipe)
     assert told["source"] == str(photos) and told["data"] == {"val_share": 0.25}
-    assert told["seed"] == 3 and recipe_files.plan(told) == found.run.phases
-    again = recipe_files.classifier(told, images.class_names)
+    assert told["seed"] == 3 and recipe_format.plan(told) == found.run.phases
+    again = recipe_format.classifier(told, images.class_names)
     assert again.head == found.run.model.head and again.rule == model.rule
     for mine, his in zip(again.backbone.net.weights, model.backbone.net.weights, strict=True):
         np.testing.assert_array_equal(mine.numpy(), his.numpy())  # untrained, as it was
@@ -118,7 +120,7 @@ def test_the_first_seed_is_crowned_and_without_test_images_none_is_judged(found,
     one = Finalist(0, {}, folders, np.zeros((2, 30, 3)), images.val.labels)
     (tmp_path / "best").mkdir()
     (tmp_path / "best" / "of an earlier search").touch()
-    assert winner.crown(tmp_path, one, data) is None
+    assert conclusion.crown(tmp_path, one, data) is None
     crowned = Run.open(tmp_path / "best")
     assert crowned.phases == Run.open(folders[0]).phases != Run.open(folders[1]).phases
     assert set(files.read_json(tmp_path / "best" / "metrics.json")) == {"val"}
@@ -144,7 +146,7 @@ def test_a_finished_search_trains_nothing_again(found, model, images):
     again.explore()
     again.confirm()
     assert again.study.folder == found.folder and not worker.jobs
-    assert searching.judged(again).settings == found.settings
+    assert search.judged(again).settings == found.settings
 
 
 # Without training
@@ -152,11 +154,11 @@ def test_a_finished_search_trains_nothing_again(found, model, images):
 
 def test_without_a_plan_the_quick_advice_makes_it(model, images, tmp_path):
     """The tiny net has `test values` for weights, so the advice is not the plan from scratch."""
-    from tlkit.advice import quick_advice
+    from tlkit.advice.advise import quick_advice
 
     worker = Script()
     with pytest.raises(KeyboardInterrupt):
-        searching.search(model, images, _stop, worker, trials=1, minutes=None, out=tmp_path)
+        search.search(model, images, _stop, worker, trials=1, minutes=None, out=tmp_path)
     (folder,) = tmp_path.iterdir()
     parts = files.read_json(folder / "study.json")["parts"]
     advised = quick_advice(model, images).phases
@@ -169,14 +171,14 @@ def _stop(event):
 
 
 def test_a_worker_of_another_machine_trains_no_finalist(model, images, tmp_path, monkeypatch):
-    from tlkit import scale_out
+    from tlkit.tuning import distributed
 
-    for name, value in zip(scale_out.ENVIRONMENT, ("worker-1", "127.0.0.1", "1"), strict=True):
+    for name, value in zip(distributed.ENVIRONMENT, ("worker-1", "127.0.0.1", "1"), strict=True):
         monkeypatch.setenv(name, value)
     worked = []
-    monkeypatch.setattr(scale_out, "work", worked.append)
+    monkeypatch.setattr(distributed, "work", worked.append)
     worker = Script()
-    told = searching.search(
+    told = search.search(
         model, images, silent, worker, trials=1, minutes=None, plan=PLAN, space=LINE, out=tmp_path
     )
     assert len(worked) == 1 and not worker.jobs and worker.stopped
@@ -184,18 +186,18 @@ def test_a_worker_of_another_machine_trains_no_finalist(model, images, tmp_path,
 
 
 def test_a_chief_leads_and_confirms(model, images, tmp_path, monkeypatch):
-    from tlkit import scale_out
+    from tlkit.tuning import distributed
 
-    for name, value in zip(scale_out.ENVIRONMENT, ("chief", "127.0.0.1", "1"), strict=True):
+    for name, value in zip(distributed.ENVIRONMENT, ("chief", "127.0.0.1", "1"), strict=True):
         monkeypatch.setenv(name, value)
 
     def lead(hunt):
         searches.ended(hunt, [0.9, 0.5])
 
-    monkeypatch.setattr(scale_out, "lead", lead)
-    monkeypatch.setattr(searching, "conclude", searching.judged)
+    monkeypatch.setattr(distributed, "lead", lead)
+    monkeypatch.setattr(search, "conclude", search.judged)
     worker = Script(lambda job: {"logits": sure(images.val.labels, 0.5)})
-    told = searching.search(
+    told = search.search(
         model, images, silent, worker, trials=2, minutes=None, plan=PLAN, space=LINE, repeats=1,
         out=tmp_path,
     )  # fmt: skip
@@ -211,7 +213,7 @@ def test_the_command_passes_its_options_on_and_tells_the_result(
 ):
     from click.testing import CliRunner
 
-    from tlkit.commands.search import search as command
+    from tlkit.cli.search import search as command
 
     given = {}
 
@@ -222,7 +224,7 @@ def test_the_command_passes_its_options_on_and_tells_the_result(
         watch({"event": "trial", "trial": 0, "result": found.trials[0]})
         return found
 
-    monkeypatch.setattr(searching, "search", searched)
+    monkeypatch.setattr(search, "search", searched)
     done = CliRunner().invoke(
         command, [str(photos), "--backbone", "lenet-5-modern", "--weights", "none", "--size", "32",
                   "--minutes", "3", "--trials", "4", "--out", str(tmp_path), "--space", "a.toml",
@@ -246,7 +248,7 @@ def test_the_command_passes_its_options_on_and_tells_the_result(
 def test_the_live_table_shows_the_best_and_the_time_left():
     from rich.console import Console
 
-    from tlkit.commands.search import Table
+    from tlkit.cli.search import Table
 
     table = Table(minutes=10.0)
     losses = [0.5, 0.25, None, 0.4]

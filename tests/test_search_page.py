@@ -7,11 +7,12 @@ import pytest
 from matplotlib.colors import to_hex
 
 from tests.searches import LINE
-from tlkit import search_plots, search_report
-from tlkit.plots import BLUE, GRAY, ORANGE
-from tlkit.searching import SearchResult
-from tlkit.space import Row, Space
-from tlkit.study import Trial
+from tlkit.pages.charts import BLUE, GRAY, ORANGE
+from tlkit.tuning import charts
+from tlkit.tuning import page as search_report
+from tlkit.tuning.search import SearchResult
+from tlkit.tuning.space import Row, Space
+from tlkit.tuning.study import Trial
 
 LOSSES = [0.8, 0.9, None, 0.4, 0.6, 0.5]
 
@@ -32,7 +33,7 @@ def colours(lines):
 
 
 def test_progress_shows_every_loss_the_best_so_far_and_what_failed():
-    (axes,) = search_plots.progress(trials()).axes
+    (axes,) = charts.progress(trials()).axes
     dots, best, lost = axes.lines
     np.testing.assert_array_equal(dots.get_xydata(), [
         [0, 0.8], [1, 0.9], [3, 0.4], [4, 0.6], [5, 0.5]
@@ -44,14 +45,14 @@ def test_progress_shows_every_loss_the_best_so_far_and_what_failed():
 
 def test_one_diverged_trial_does_not_flatten_the_rest():
     made = [*trials(), Trial(6, {}, loss=80.0, curve=[90.0, 80.0])]
-    (axes,) = search_plots.progress(made).axes
+    (axes,) = charts.progress(made).axes
     low, high = axes.get_ylim()
     assert 0 < low < 0.4 and 0.9 < high < 3
-    assert search_plots.progress([]).axes and search_plots.curves([]).axes  # nothing yet
+    assert charts.progress([]).axes and charts.curves([]).axes  # nothing yet
 
 
 def test_the_best_curve_is_blue_and_on_top_and_the_default_orange():
-    (axes,) = search_plots.curves(trials()).axes
+    (axes,) = charts.curves(trials()).axes
     shown = {line.get_label(): to_hex(line.get_color()) for line in axes.lines}
     assert shown["trial 3, the best"] == to_hex(BLUE) and shown["default"] == to_hex(ORANGE)
     assert colours(axes.lines).count(to_hex(GRAY)) == 3
@@ -60,7 +61,7 @@ def test_the_best_curve_is_blue_and_on_top_and_the_default_orange():
 
 
 def test_the_best_fifth_of_the_lines_is_blue_and_a_row_that_did_not_matter_a_gap():
-    (axes,) = search_plots.parallel(trials(), LINE).axes
+    (axes,) = charts.parallel(trials(), LINE).axes
     lines = axes.lines[:5]
     assert colours(lines) == [to_hex(c) for c in (GRAY, ORANGE, GRAY, GRAY, BLUE)]
     unfreeze, rate, head_rate = lines[-1].get_ydata()
@@ -98,26 +99,26 @@ def by_rate(settings, draw):
 
 
 def test_the_row_that_decides_is_the_most_important():
-    found = search_plots.importances(many(60, by_rate), SPACE)
+    found = charts.importances(many(60, by_rate), SPACE)
     order = sorted(found["rows"], key=lambda name: -found["rows"][name][0])
     assert order[0] == "rate" and set(order) == {row.name for row in SPACE.searched}
     assert found["rows"]["rate"][0] > 5 * found["rows"][order[1]][0]
     assert found["oob"] > 0.5 and found["note"] == ""
-    (axes,) = search_plots.importance(found).axes
+    (axes,) = charts.importance(found).axes
     assert [label.get_text() for label in axes.get_yticklabels()][-1] == "rate"  # on top
     assert axes.patches[-1].get_width() == pytest.approx(found["rows"]["rate"][0])
 
 
 def test_a_forest_that_has_learnt_nothing_says_so():
-    found = search_plots.importances(many(40, lambda settings, draw: draw.uniform(1, 2)), SPACE)
+    found = charts.importances(many(40, lambda settings, draw: draw.uniform(1, 2)), SPACE)
     assert found["oob"] < 0.1 and "may be chance" in found["note"]
 
 
 def test_too_few_whole_trials_have_no_importance():
     short = many(30, by_rate, share=1 / 3)
-    found = search_plots.importances([*many(14, by_rate), *short], SPACE)
+    found = charts.importances([*many(14, by_rate), *short], SPACE)
     assert found["rows"] == {} and "14 full trials are too few" in found["note"]
-    assert search_plots.importances(many(15, by_rate), SPACE)["rows"]
+    assert charts.importances(many(15, by_rate), SPACE)["rows"]
 
 
 def test_the_page_has_a_row_for_each_trial_the_best_first(tmp_path):

@@ -12,13 +12,14 @@ import pytest
 from tests import searches
 from tests.conftest import tiny_backbone
 from tests.searches import LINE, PLAN, Script, ended, hunt
-from tlkit import files, oracles, searching
+from tlkit import files
 from tlkit.errors import TlkitError
-from tlkit.hunt import Options
-from tlkit.model import Classifier, Head
-from tlkit.pixels import PixelRule
-from tlkit.space import Space
-from tlkit.study import Trial
+from tlkit.images.pixels import PixelRule
+from tlkit.models.classifier import Classifier, Head
+from tlkit.tuning import proposals, search
+from tlkit.tuning.searcher import Options
+from tlkit.tuning.space import Space
+from tlkit.tuning.study import Trial
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +132,7 @@ def table(model, images, out, **options):
     return found.study.table()
 
 
-@pytest.mark.parametrize("algorithm", oracles.ALGORITHMS)
+@pytest.mark.parametrize("algorithm", proposals.ALGORITHMS)
 def test_a_killed_and_resumed_search_gives_the_same_table(model, images, tmp_path, algorithm):
     options = {"algorithm": algorithm, "trials": 8}
     whole = table(model, images, tmp_path / "whole", **options)
@@ -147,7 +148,7 @@ def test_a_killed_and_resumed_search_gives_the_same_table(model, images, tmp_pat
 def test_a_trial_that_was_cut_is_tried_again(model, images, tmp_path):
     first = hunt(model, images, tmp_path, Script(lambda job: {"status": "cut", "loss": 0.1}))
     first.study.add(Trial(0, LINE.default, loss=0.5))
-    trial = first.attempt(1, oracles.Proposal({"unfreeze": "none", "head_rate": 0.01}))
+    trial = first.attempt(1, proposals.Proposal({"unfreeze": "none", "head_rate": 0.01}))
     first.study.add(trial)
     again = hunt(model, images, tmp_path, trials=2)
     again.explore()
@@ -159,7 +160,7 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(model, images, tmp_path
     worker = Script()
     watch = stopping(2, KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
-        searching.search(
+        search.search(
             model, images, watch, worker, minutes=None, trials=5, space=LINE, plan=PLAN,
             out=tmp_path,
         )  # fmt: skip
@@ -173,7 +174,7 @@ def test_no_trial_at_its_end_is_an_error_with_the_reason(model, images, tmp_path
     worker = Script(lambda job: {"status": "failed", "message": "a planted crash"})
     options = {"minutes": None, "trials": 2, "out": tmp_path, "plan": PLAN}
     with pytest.raises(TlkitError, match="a planted crash"):
-        searching.search(model, images, searches.silent, worker, **options)
+        search.search(model, images, searches.silent, worker, **options)
     assert worker.stopped and len(worker.jobs) > 2  # the default is a finalist whatever it did
 
 
@@ -231,7 +232,7 @@ def test_kill_9_loses_the_trial_that_runs_and_nothing_else(photos, tmp_path, hom
 def test_wrong_options_are_explained(model, images, options, words):
     worker = Script(lambda job: pytest.fail("a search was begun"))
     with pytest.raises(TlkitError, match=words):
-        searching.search(model, images, searches.silent, worker, **options)
+        search.search(model, images, searches.silent, worker, **options)
 
 
 def test_arrays_are_refused_with_a_way_out(model, images, tmp_path):
@@ -246,7 +247,7 @@ def test_arrays_are_refused_with_a_way_out(model, images, tmp_path):
 def test_a_missing_tuner_is_said_with_the_command(model, images, monkeypatch):
     monkeypatch.setitem(sys.modules, "keras_tuner", None)
     with pytest.raises(TlkitError, match=r"pip install 'tlkit\[search\]'"):
-        searching.search(model, images, minutes=1)
+        search.search(model, images, minutes=1)
 
 
 def test_the_options_have_the_values_of_the_docs_where_none_are_given():

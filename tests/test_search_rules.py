@@ -8,13 +8,13 @@ import pytest
 from tests import searches
 from tests.conftest import tiny_backbone
 from tests.searches import LINE, PLAN, Clock, Script, ended, hunt, place, sure
-from tlkit import workers
-from tlkit.hunt import Hunt, Options
-from tlkit.model import Classifier, Head
-from tlkit.oracles import Past, Proposal, propose
-from tlkit.space import Row, Space
-from tlkit.store import Store
-from tlkit.study import Trial
+from tlkit.features.store import Store
+from tlkit.models.classifier import Classifier, Head
+from tlkit.tuning import worker as workers
+from tlkit.tuning.proposals import Past, Proposal, propose
+from tlkit.tuning.searcher import Hunt, Options
+from tlkit.tuning.space import Row, Space
+from tlkit.tuning.study import Trial
 
 
 @pytest.fixture(scope="module")

@@ -10,12 +10,14 @@ import pytest
 from tests import searches
 from tests.conftest import tiny_backbone
 from tests.searches import LINE, PLAN, Script, ended, hunt, place, sure
-from tlkit import files, finalists, recipe_files, searching, winner
+from tlkit import files
 from tlkit.errors import TlkitError
-from tlkit.finalists import Finalist
-from tlkit.model import Classifier, Head
-from tlkit.space import phases_of
-from tlkit.study import Trial
+from tlkit.models.classifier import Classifier, Head
+from tlkit.phases import recipe_format
+from tlkit.tuning import conclusion, finalists, search
+from tlkit.tuning.finalists import Finalist
+from tlkit.tuning.space import phases_of
+from tlkit.tuning.study import Trial
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +47,7 @@ def decided(model, images, out, chances, answers=None, losses=(0.9, 0.5, 0.4), *
     found = hunt(model, images, out, Script(play), finalists=2, **{"repeats": 2} | options)
     ended(found, losses)
     found.confirm()
-    return searching.judged(found)
+    return search.judged(found)
 
 
 def test_the_finalist_with_the_least_loss_wins(model, images, tmp_path):
@@ -111,7 +113,7 @@ def test_without_any_finalist_the_reason_is_said(model, images, tmp_path):
     empty = hunt(model, images, tmp_path / "failed")
     empty.study.add(Trial(0, LINE.default, status="failed", message="no room"))
     with pytest.raises(TlkitError, match="The last said: no room"):
-        searching.judged(empty)
+        search.judged(empty)
 
 
 # Intervals
@@ -206,10 +208,10 @@ def test_without_a_mistake_the_bound_is_the_exact_one():
 
 def test_the_origin_is_what_the_recipe_needs_to_build_the_same(model, images, photos, tmp_path):
     made = {"backbone": "tiny", "seed": 4}
-    told = winner.origin(model, images, tmp_path / "start", made)
+    told = conclusion.origin(model, images, tmp_path / "start", made)
     assert told == {"source": str(photos), "data": {"val_share": 0.25, "seed": 3}, **made}
     rule = {"size": 32, "resize": "crop", "channels": 3}
-    told = winner.origin(model, images, tmp_path / "start", None)
+    told = conclusion.origin(model, images, tmp_path / "start", None)
     assert told == {"source": str(photos), "data": {"val_share": 0.25, "seed": 3},
                     "backbone": str(tmp_path / "start"), **rule}  # fmt: skip
 
@@ -217,7 +219,7 @@ def test_the_origin_is_what_the_recipe_needs_to_build_the_same(model, images, ph
 def test_options_of_reading_that_are_usual_are_left_out(model, images, tmp_path):
     usual = {**images.manifest["options"], "val_share": 0.15}
     data = dataclasses.replace(images, manifest={**images.manifest, "options": usual, "seed": 0})
-    assert "data" not in winner.origin(model, data, tmp_path, None)
+    assert "data" not in conclusion.origin(model, data, tmp_path, None)
     usual |= {
         "test": "more/",
         "test_share": 0.3,
@@ -226,25 +228,25 @@ def test_options_of_reading_that_are_usual_are_left_out(model, images, tmp_path)
         "data_dir": "d",
     }
     data = dataclasses.replace(images, manifest={**images.manifest, "options": usual, "seed": 0})
-    assert winner.origin(model, data, tmp_path, None)["data"] == {
+    assert conclusion.origin(model, data, tmp_path, None)["data"] == {
         "labels": "a.csv", "test": "more/", "test_share": 0.3, "max_bad": 0.5, "data_dir": "d"
     }  # fmt: skip
 
 
 def test_the_recipe_has_the_head_and_the_phases_of_the_winner(tmp_path):
-    path = winner.write_recipe(
+    path = conclusion.write_recipe(
         tmp_path, (Head("mlp", 0.4), PLAN), {"source": "photos", "seed": 3}, {"phases": "a reason"}
     )
-    read = recipe_files.read(path)
+    read = recipe_format.read(path)
     assert path == tmp_path / "winner.py" and "    # a reason\n" in path.read_text()
     assert read["head"] == {"kind": "mlp", "dropout": 0.4, "init": "zero"}
-    assert (recipe_files.plan(read), read["source"], read["seed"]) == (PLAN, "photos", 3)
+    assert (recipe_format.plan(read), read["source"], read["seed"]) == (PLAN, "photos", 3)
 
 
 def test_the_result_in_numbers(model, images, tmp_path):
     found = decided(model, images, tmp_path, {0: 0.4, 1: 0.9, 2: 0.7})
     found.test = {"n": 18, "accuracy": 0.5, "log_loss": 1.0, "more": 2}
-    winner.write_result(tmp_path, found, 12.34)
+    conclusion.write_result(tmp_path, found, 12.34)
     told = files.read_json(tmp_path / "result.json")
     assert [one["trial"] for one in told["finalists"]] == [1, 2, 0]
     assert told["finalists"][0]["loss"]["value"] == pytest.approx(-math.log(0.9))
@@ -280,8 +282,8 @@ def test_without_a_watcher_every_trial_and_finalist_is_a_line(
             "status": "failed" if failed else "done",
         }  # fmt: skip
 
-    monkeypatch.setattr(searching, "conclude", searching.judged)
-    searching.search(
+    monkeypatch.setattr(search, "conclude", search.judged)
+    search.search(
         model, images, None, Script(play), minutes=None, trials=2, repeats=1, plan=PLAN,
         space=LINE, out=tmp_path,
     )  # fmt: skip
@@ -295,18 +297,18 @@ def test_the_recipe_trains_what_won_from_the_seed_that_is_kept(
     model, images, tmp_path, monkeypatch
 ):
     crowned = []
-    monkeypatch.setattr(winner, "crown", lambda folder, best, data: crowned.append(best))
+    monkeypatch.setattr(conclusion, "crown", lambda folder, best, data: crowned.append(best))
     chances = {0: 0.4, 1: 0.9, 2: 0.7}
     worker = Script(lambda job: {"logits": sure(images.val.labels, chances[place(job)[0]])})
     found = hunt(model, images, tmp_path, worker, finalists=2, repeats=2, seed=4)
     ended(found, [0.9, 0.5, 0.4])
     found.study.trials[1].batch_size = 8  # what memory left of it
     found.confirm()
-    told = searching.conclude(found)
-    read = recipe_files.read(told.recipe)
+    told = search.conclude(found)
+    read = recipe_format.read(told.recipe)
     head, phases = phases_of(found.study.trials[1].settings, PLAN)
     assert phases[0].rate == 0.021 and read["seed"] == 5
-    assert recipe_files.plan(read) == tuple(
+    assert recipe_format.plan(read) == tuple(
         dataclasses.replace(phase, batch_size=8) for phase in phases
     )
     assert Head(**read["head"]) == head and [one.number for one in crowned] == [1]

@@ -21,13 +21,15 @@ from tests.scripted import (
     played,
     values,
 )
-from tlkit import augment, features, finetune
-from tlkit.data import load_images
+from tlkit.augmentation import apply
 from tlkit.errors import TlkitError
-from tlkit.model import PIXELS, POOLED, Classifier
-from tlkit.run import Run
-from tlkit.session import Session, boundary_of_same_pass
-from tlkit.store import Store
+from tlkit.features import frozen as features
+from tlkit.features.store import Store
+from tlkit.images.dataset import load_images
+from tlkit.models.classifier import PIXELS, POOLED, Classifier
+from tlkit.training import train
+from tlkit.training.run import Run
+from tlkit.training.session import Session, boundary_of_same_pass
 
 SOURCE = pictures()
 
@@ -66,7 +68,7 @@ def test_no_test_image_is_read_before_it_is_judged(tmp_path):
         Path(name).unlink()
     store, model = Store(), Classifier(tiny_backbone(), data.class_names)
     brief = dataclasses.replace(HEAD, epochs=1)
-    run = finetune.fine_tune(model, data, (brief,), out=tmp_path / "run", store=store)
+    run = train.fine_tune(model, data, (brief,), out=tmp_path / "run", store=store)
     kind = features.pixel_kind(model.rule)
     parts = (data.train, data.val, data.test)
     missing = {part.role: len(store.missing(kind, part.hashes)) for part in parts}
@@ -79,7 +81,7 @@ def by_keras(model, boundary, images, policy=None, seed=0, number=0):
     pixels = np.stack([images.table.read(i) for i in range(len(images))])
     x = pixels.astype(np.float32)
     if policy is not None:
-        x = augment.look(pixels, np.array(images.hashes), policy, seed, number)
+        x = apply.look(pixels, np.array(images.hashes), policy, seed, number)
     return model.segment(PIXELS, boundary).predict(x, verbose=0)
 
 
@@ -91,7 +93,7 @@ def test_views_are_of_the_policy_the_strength_and_the_seed(data, tmp_path, unfre
     script = Script({"head": [1.0, 0.9, 0.8]})
     model = new_model()
     expected = [
-        by_keras(model, boundary, data.train, augment.policy("photos", 0.4), 7, number)
+        by_keras(model, boundary, data.train, apply.policy("photos", 0.4), 7, number)
         for number in range(2)
     ]
     judged = by_keras(model, boundary, data.val)
@@ -141,7 +143,7 @@ def test_a_heads_pass_keeps_what_the_tail_will_want(data, tmp_path):
                 absent.append(len(missing))
 
     absent, store, model = [], Store(), new_model()
-    views = [features.View(augment.policy("flip", 1.0), 3, number) for number in range(2)]
+    views = [features.View(apply.policy("flip", 1.0), 3, number) for number in range(2)]
     plan = [dataclasses.replace(p, epochs=2, views=2, augment="flip") for p in (HEAD, TAIL)]
     script = Script({"head": [1.0, 0.9], "tail": [0.8, 0.7]})
     played(tmp_path, data, plan, script, callbacks=[Look()], store=store, model=model, seed=3)
@@ -263,4 +265,4 @@ def test_another_networks_checkpoint_is_refused(data, tmp_path):
             )  # fmt: skip
     (tmp_path / "two" / "checkpoint.npz").replace(tmp_path / "one" / "checkpoint.npz")
     with pytest.raises(TlkitError, match="belongs to another network"):
-        finetune.resume(tmp_path / "one", source=SOURCE)
+        train.resume(tmp_path / "one", source=SOURCE)

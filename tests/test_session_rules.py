@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from tests.scripted import DEEPER, HEAD, TAIL, Script, new_model, pictures, played, values
-from tlkit import session
-from tlkit.data import load_images
 from tlkit.errors import AuditError
-from tlkit.store import Store
+from tlkit.features.store import Store
+from tlkit.images.dataset import load_images
+from tlkit.training import session
 
 
 @pytest.fixture(scope="module")

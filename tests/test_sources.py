@@ -8,8 +8,8 @@ from PIL import Image
 
 from tests.test_table import put, rows
 from tlkit.errors import TlkitError
-from tlkit.sources import READABLE, read_source
-from tlkit.table import Table, from_arrays, join, relabel, stack, with_role
+from tlkit.images.sources import READABLE, read_source
+from tlkit.images.table import Table, from_arrays, join, relabel, stack, with_role
 
 
 def test_labels_go_by_name_where_parts_lack_classes(tmp_path):

@@ -7,17 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tlkit import phases
 from tlkit.errors import TlkitError
-from tlkit.model import Head
-from tlkit.space import RATE_SCALE, Row, Space, default_space, load, names, phases_of
+from tlkit.models.classifier import Head
+from tlkit.phases import phase
+from tlkit.tuning.space import RATE_SCALE, Row, Space, default_space, load, names, phases_of
 
 STAGES = ("stage1", "stage2", "stage3")
-PLAN = phases.head_then_upper(STAGES)
+PLAN = phase.head_then_upper(STAGES)
 SPACE = default_space(PLAN, STAGES)
 
 
-@pytest.mark.parametrize("plan", [PLAN, phases.from_scratch()], ids=["two phases", "one phase"])
+@pytest.mark.parametrize("plan", [PLAN, phase.from_scratch()], ids=["two phases", "one phase"])
 @pytest.mark.parametrize("head", [Head(), Head("mlp", 0.5)])
 def test_the_default_settings_are_the_default_plan(plan, head):
     space = default_space(plan, STAGES, head)
@@ -49,7 +49,7 @@ def test_rates_are_in_the_measure_of_adam(name):
 
 
 def test_every_field_of_a_phase_can_be_searched():
-    fields = {field.name for field in dataclasses.fields(phases.Phase)} - {"name"}
+    fields = {field.name for field in dataclasses.fields(phase.Phase)} - {"name"}
     assert fields <= set(names())
 
 
@@ -110,9 +110,9 @@ def test_the_middle_of_any_range_is_in_it(low, factor):
 def _plan():
     """Three phases that differ in what rows may set."""
     return (
-        phases.Phase("head", rate=1e-2, epochs=4, weight_decay=0.02),
-        phases.Phase("middle", unfreeze="stage3", rate=2e-3, epochs=5, weight_decay=0.03),
-        phases.Phase("last", unfreeze="stage2", rate=3e-4, epochs=6, weight_decay=0.04),
+        phase.Phase("head", rate=1e-2, epochs=4, weight_decay=0.02),
+        phase.Phase("middle", unfreeze="stage3", rate=2e-3, epochs=5, weight_decay=0.03),
+        phase.Phase("last", unfreeze="stage2", rate=3e-4, epochs=6, weight_decay=0.04),
     )
 
 

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tlkit import files, split
-from tlkit.checks import Checked
+from tlkit import files
 from tlkit.errors import TlkitError
-from tlkit.table import ROLES, Table
+from tlkit.images import split
+from tlkit.images.checks import Checked
+from tlkit.images.table import ROLES, Table
 
 
 def checked(labels, given=None, group=None, clusters=None, order=None):

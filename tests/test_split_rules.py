@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from tests.test_split import by_item, checked
-from tlkit import split
 from tlkit.errors import TlkitError
-from tlkit.folds import grouped_folds
-from tlkit.table import ROLES
+from tlkit.evaluation.folds import grouped_folds
+from tlkit.images import split
+from tlkit.images.table import ROLES
 
 
 def counts(roles, labels=None, label=None):

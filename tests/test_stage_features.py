@@ -10,12 +10,12 @@ from keras import layers
 from tests.conftest import UNSORTED, tiny_backbone
 from tests.pictures import Watched, images_of, noise, seen, taken
 from tlkit import files
-from tlkit.backbones import Backbone, Stage
-from tlkit.features import View
-from tlkit.model import Classifier
-from tlkit.pixels import PixelRule
-from tlkit.preprocess import Preprocess
-from tlkit.stage_features import StageFeatures, stage_features
+from tlkit.backbones.loading import Backbone, Stage
+from tlkit.backbones.preprocess import Preprocess
+from tlkit.features.frozen import View
+from tlkit.features.stages import StageFeatures, stage_features
+from tlkit.images.pixels import PixelRule
+from tlkit.models.classifier import Classifier
 
 IMAGES = images_of(noise(34))  # a batch and two more
 RULE = PixelRule(32, "squash")

@@ -13,9 +13,9 @@ import tensorflow as tf
 from tests import plain_net
 from tests.conftest import tiny_backbone
 from tests.steps import BARE, LABELS, NAMES, ONE_HOT, Done, new_model, shown_loss
-from tlkit import finetune
-from tlkit.model import Classifier, Head
-from tlkit.phases import Phase
+from tlkit.models.classifier import Classifier, Head
+from tlkit.phases.phase import Phase
+from tlkit.training import train
 
 TOLD: set[str] = set()
 WEIGHTS = np.float32([2 / 3, 1, 2])  # 6 images of 3 classes: 6 / (3 x 3), 6 / (3 x 2), 6 / (3 x 1)
@@ -269,7 +269,7 @@ def test_a_run_shows_the_phases_views_until_its_patience_ends(data, tmp_path):
     v = plain_net.values(model)
     look = {"augment": "photos", "strength": 0.5, "views": 2, "epochs": 9}
     phase = dataclasses.replace(BARE, name="look", unfreeze=None, rate=1e-12, patience=2, **look)
-    run = finetune.fine_tune(model, data, [phase], out=tmp_path / "run", seed=3)
+    run = train.fine_tune(model, data, [phase], out=tmp_path / "run", seed=3)
     assert [row["phase"] for row in run.history] == ["look"] * 3  # the first was never bettered
     losses = [shown_loss(v, run.store, data.train, view, strength=0.5) for view in (0, 1)]
     expected = [losses[0], losses[1], losses[0]]

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tlkit import store as store_module
-from tlkit.store import Store
+from tlkit.features import store as store_module
+from tlkit.features.store import Store
 
 
 def rows_of(names, calls=None):

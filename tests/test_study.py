@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 import tlkit
-from tlkit import study
 from tlkit.errors import TlkitError
-from tlkit.study import Study, Trial
+from tlkit.tuning import study
+from tlkit.tuning.study import Study, Trial
 
 PARTS = {"data": "d", "space": [{"name": "rate", "values": (1, 2)}], "weights": "w", "seed": 0}
 

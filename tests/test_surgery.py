@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from tlkit import surgery
+from tlkit.backbones import surgery
 from tlkit.errors import TlkitError
 
 

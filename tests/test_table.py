@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from tlkit.errors import TlkitError
-from tlkit.sources import read_source
-from tlkit.table import from_arrays, relabel
+from tlkit.images.sources import read_source
+from tlkit.images.table import from_arrays, relabel
 
 
 def put(folder, *paths):

@@ -8,8 +8,8 @@ import pytest
 from tests.steps import BARE, new_model, shown
 from tests.test_finetune import assert_same, state
 from tests.test_training import fresh
-from tlkit import finetune, training
-from tlkit.phases import Phase
+from tlkit.phases.phase import Phase
+from tlkit.training import phase_trainer, train
 
 LABELS = np.random.default_rng(0).integers(0, 3, 22)
 SOFT = [np.eye(3, dtype="f4")[LABELS]]
@@ -26,7 +26,7 @@ CASES = [
 
 def trained_by(together, changes, soft):
     phase = dataclasses.replace(BARE, **{"epochs": 2, "batch_size": 4, "unfreeze": None} | changes)
-    trainee = training.Trainee(new_model(dropout=0.3), phase)
+    trainee = phase_trainer.Trainee(new_model(dropout=0.3), phase)
     trainee.together = together
     rows = shown(trainee, LABELS, SOFT if soft else None).rows
     ticks = [tick for epoch in (0, 1) for tick in trainee.epoch(rows, (0, 0), epoch)]
@@ -48,7 +48,7 @@ def test_a_run_without_callbacks_ends_like_one_with(data, tmp_path):
     head = Phase("head", epochs=2, rate=0.02, views=1, augment="none", batch_size=16)
     ends = []
     for i, callbacks in enumerate([[], [keras.callbacks.Callback()]]):
-        run = finetune.fine_tune(
+        run = train.fine_tune(
             fresh(data), data, (head,), out=tmp_path / str(i), callbacks=callbacks
         )
         ends.append((state(run.model), [r["val_loss"] for r in run.history]))

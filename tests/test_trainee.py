@@ -6,9 +6,10 @@ import pytest
 
 from tests import plain_net
 from tests.steps import BARE, LABELS, ONE_HOT, Done, new_model, shown
-from tlkit import losses, training
-from tlkit.averaging import Average
-from tlkit.phases import Phase
+from tlkit.phases import losses
+from tlkit.phases.phase import Phase
+from tlkit.training import phase_trainer
+from tlkit.training.averaging import Average
 
 
 def names(variables):
@@ -31,7 +32,9 @@ def test_a_batch_is_told_with_its_hits_and_its_images(unfreeze, soft):
 
 @pytest.mark.parametrize(("unfreeze", "first"), [(None, 4), ("stage2", 2), ("all", 1)])
 def test_logits_are_the_plain_nets_for_every_row_in_order(unfreeze, first):
-    trainee = training.Trainee(new_model(0.5), Phase("p", unfreeze=unfreeze))  # no dropout here
+    trainee = phase_trainer.Trainee(
+        new_model(0.5), Phase("p", unfreeze=unfreeze)
+    )  # no dropout here
     rows = shown(trainee)
     x = plain_net.preprocessed(rows.x) if first == 1 else rows.x
     expected = plain_net.logits(plain_net.values(trainee.model), x, first)
@@ -52,7 +55,9 @@ def test_dropout_leaves_out_its_share_in_training():
     """With all logits at 0 a feature that is kept moves its weight by 2 x 2 / 3 x rate."""
     model = new_model(dropout=0.5)
     kernel, bias = model.classify.get_layer("logits").weights
-    trainee = training.Trainee(model, Phase("p", optimizer="sgd", weight_decay=0.0, smoothing=0.0))
+    trainee = phase_trainer.Trainee(
+        model, Phase("p", optimizer="sgd", weight_decay=0.0, smoothing=0.0)
+    )
     masks = []
     for _ in range(8):
         kernel.assign(kernel * 0), bias.assign(bias * 0)
@@ -65,7 +70,7 @@ def test_dropout_leaves_out_its_share_in_training():
 
 
 def test_one_step_alone_goes_at_the_rate_it_is_given():
-    trainee = training.Trainee(new_model(), BARE)
+    trainee = phase_trainer.Trainee(new_model(), BARE)
     rows, v = shown(trainee), plain_net.values(trainee.model)
     loss = trainee.step(rows.x, LABELS, 0.25)
     expected, (told,) = plain_net.descended(v, [(rows.x, ONE_HOT)], [0.25])
@@ -80,7 +85,7 @@ def test_one_step_alone_goes_at_the_rate_it_is_given():
 def test_open_and_frozen_are_told_apart_by_name(unfreeze, mode):
     model = new_model()
     model.extractor.trainable = False  # a parent's False would hide its children's True
-    trainee = training.Trainee(model, Phase("p", unfreeze=unfreeze, batch_norm=mode))
+    trainee = phase_trainer.Trainee(model, Phase("p", unfreeze=unfreeze, batch_norm=mode))
     first = {None: 4, "stage3": 3, "stage2": 2, "all": 1}[unfreeze]
     live = mode == "train" and unfreeze is not None
     free = set(plain_net.opened(first, live))
@@ -100,15 +105,17 @@ def test_a_momentum_that_is_quick_already_stays():
     norms = [model.backbone.net.get_layer(f"norm{i}") for i in (1, 2, 3)]
     for norm, momentum in zip(norms, (0.99, 0.5, 0.999), strict=True):
         norm.momentum = momentum
-    training.set_trainable(model, Phase("p", unfreeze="stage2", batch_norm="frozen"))
+    phase_trainer.set_trainable(model, Phase("p", unfreeze="stage2", batch_norm="frozen"))
     assert [norm.momentum for norm in norms] == [0.99, 0.5, 0.999]
-    training.set_trainable(model, Phase("p", unfreeze="stage2", batch_norm="train"))
+    phase_trainer.set_trainable(model, Phase("p", unfreeze="stage2", batch_norm="train"))
     assert [norm.momentum for norm in norms] == [0.99, 0.5, 0.9]
 
 
 def test_the_model_is_compiled_for_logits_with_the_phases_optimizer():
     model = new_model()
-    training.Trainee(model, Phase("p", unfreeze="stage3", optimizer="adam", decay=0.5, rate=0.02))
+    phase_trainer.Trainee(
+        model, Phase("p", unfreeze="stage3", optimizer="adam", decay=0.5, rate=0.02)
+    )
     scores = np.array([[2.0, -1.0, 0.5]], np.float32)
     loss = model.keras_model.compute_loss(y=np.array([0]), y_pred=scores)
     assert float(loss) == pytest.approx(np.log(np.exp(scores).sum()) - 2.0, rel=1e-5)
@@ -145,8 +152,8 @@ def test_averages_start_at_the_values_and_leave_again_even_after_an_error():
 def test_what_a_resumed_phase_must_remember_is_listed():
     model = new_model()
     phase = Phase("p", unfreeze="stage3", l2_sp=0.1, average=0.9, batch_norm="train")
-    trainee = training.Trainee(model, phase)
+    trainee = phase_trainer.Trainee(model, phase)
     shapes = sorted(tuple(v.shape) for v in trainee.memory)
     origin, averaged = [(3, 3, 12, 16)], [(3, 3, 12, 16), (16, 3), (3,), *[(16,)] * 4]
     assert shapes == sorted([*origin, *averaged])
-    assert training.Trainee(new_model(), BARE).memory == []
+    assert phase_trainer.Trainee(new_model(), BARE).memory == []

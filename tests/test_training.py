@@ -12,10 +12,12 @@ import pytest
 from tests.conftest import tiny_backbone
 from tests.steps import BARE, Done, new_model, shown
 from tests.test_finetune import DieAt, Dies, assert_same, state
-from tlkit import features, finetune, sampling, session, training
 from tlkit.errors import TlkitError
-from tlkit.model import Classifier
-from tlkit.phases import Phase
+from tlkit.features import frozen
+from tlkit.models.classifier import Classifier
+from tlkit.phases import sampling
+from tlkit.phases.phase import Phase
+from tlkit.training import phase_trainer, session, train
 
 
 def fresh(data):
@@ -24,7 +26,7 @@ def fresh(data):
 
 def test_l2_of_a_stage_that_is_not_open_says_so():
     with pytest.raises(TlkitError, match="open stage in l2"):
-        training.Trainee(new_model(), dataclasses.replace(BARE, l2={"stage1": 0.1}))
+        phase_trainer.Trainee(new_model(), dataclasses.replace(BARE, l2={"stage1": 0.1}))
 
 
 @pytest.mark.parametrize(
@@ -34,7 +36,7 @@ def test_l2_of_a_stage_that_is_not_open_says_so():
 )  # fmt: skip
 def test_a_name_nobody_knows_is_an_error_before_training(wrong, message):
     with pytest.raises(TlkitError, match=message):
-        training.Trainee(new_model(), dataclasses.replace(BARE, **wrong))
+        phase_trainer.Trainee(new_model(), dataclasses.replace(BARE, **wrong))
 
 
 def test_a_class_without_images_cannot_be_weighed():
@@ -51,7 +53,7 @@ def test_bfloat16_is_refused_where_normalization_trains():
 
 def test_what_is_judged_is_multiplied_in_float32():
     exact, half = (
-        training.Trainee(new_model(), dataclasses.replace(BARE, arithmetic=kind))
+        phase_trainer.Trainee(new_model(), dataclasses.replace(BARE, arithmetic=kind))
         for kind in ("float32", "bfloat16")
     )
     rows = shown(exact).rows
@@ -78,12 +80,12 @@ def test_resumed_ends_bit_equal(data, tmp_path):
     changes = {"average": 0.9, "l2_sp": 0.5, "accumulate": 3, "sampling": "balanced", "clip": 1.0}
     head = Phase("head", epochs=1, rate=0.02, views=1, augment="none", batch_size=16)
     tail = dataclasses.replace(head, name="tail", unfreeze="stage3", epochs=3, **changes)
-    whole = finetune.fine_tune(fresh(data), data, (head, tail), out=tmp_path / "whole")
+    whole = train.fine_tune(fresh(data), data, (head, tail), out=tmp_path / "whole")
     with pytest.raises(Dies):
-        finetune.fine_tune(
+        train.fine_tune(
             fresh(data), data, (head, tail), out=tmp_path / "half", callbacks=[DieAt(2)]
         )
-    resumed = finetune.resume(tmp_path / "half")
+    resumed = train.resume(tmp_path / "half")
     assert_same(state(resumed.model), state(whole.model))
     assert [r["val_loss"] for r in resumed.history] == [r["val_loss"] for r in whole.history]
 
@@ -108,7 +110,7 @@ def test_the_averaged_weights_are_judged_and_kept(data, tmp_path):
     """The model of the run answers as the averages did when their epoch was judged."""
     keeps = Keeps()
     phase = Phase("head", epochs=2, rate=0.05, views=1, augment="none", average=0.9, patience=9)
-    run = finetune.fine_tune(fresh(data), data, (phase,), out=tmp_path / "run", callbacks=[keeps])
+    run = train.fine_tune(fresh(data), data, (phase,), out=tmp_path / "run", callbacks=[keeps])
     average, seen = np.zeros(3, np.float32), []
     for step, raw in enumerate(keeps.raw):
         share = min(0.9, (1 + step) / (10 + step))
@@ -116,7 +118,7 @@ def test_the_averaged_weights_are_judged_and_kept(data, tmp_path):
         seen.append(average)
     each = len(seen) // 2
     np.testing.assert_allclose(keeps.seen, [seen[each - 1], seen[-1]], rtol=1e-4, atol=1e-6)
-    logits = run.model.logits(features.pixel_rows(run.store, data.val, run.model.rule))
+    logits = run.model.logits(frozen.pixel_rows(run.store, data.val, run.model.rule))
     best = min(row["val_loss"] for row in run.history)
     assert session.log_loss(logits, data.val.labels) == pytest.approx(best, rel=1e-5)
     kept = run.model.classify.weights[-1].numpy()

@@ -9,10 +9,12 @@ import pytest
 from tests import searches
 from tests.conftest import tiny_backbone
 from tests.searches import PLAN, nothing
-from tlkit import calibration, files, trials
-from tlkit.model import Classifier, Head
-from tlkit.pixels import PixelRule
-from tlkit.run import Run
+from tlkit import files
+from tlkit.evaluation import calibration
+from tlkit.images.pixels import PixelRule
+from tlkit.models.classifier import Classifier, Head
+from tlkit.training.run import Run
+from tlkit.tuning import process
 
 HEAD = dataclasses.replace(PLAN[0], epochs=1, views=1)
 
@@ -71,7 +73,7 @@ def kept(job, tmp_path):
     told = job(*phases, out=str(tmp_path / "0003-5"), seed=5, head=head)
     (tmp_path / "0003-5").mkdir()
     (tmp_path / "0003-5" / "run.json").write_text("of an interrupted attempt")
-    result = trials.train(told, lambda **event: events.append(event), tmp_path)
+    result = process.train(told, lambda **event: events.append(event), tmp_path)
     return Run.open(tmp_path / "0003-5"), result, events, phases
 
 
@@ -110,7 +112,7 @@ def _check_the_events(run, result, events):
 
 
 def test_a_trial_is_scored_after_calibration(job, images, tmp_path):
-    result = trials.train(job(MODEST), nothing, tmp_path)
+    result = process.train(job(MODEST), nothing, tmp_path)
     assert result["status"] == "done" and result["epochs"] == 2
     # The least of the curve is the raw loss of the weights that are judged.
     assert result["loss"] < min(result["curve"]) - 0.01
@@ -120,31 +122,31 @@ def test_a_trial_is_repeatable_and_leaves_the_start_as_it_was(job, start, model,
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     told = job(HEAD, dataclasses.replace(PLAN[1], epochs=1, views=1))
-    first, again = (trials.train(told, nothing, scratch) for _ in range(2))
+    first, again = (process.train(told, nothing, scratch) for _ in range(2))
     assert first == again and not list(scratch.iterdir())
-    other = trials.train({**told, "seed": 1}, nothing, scratch)
+    other = process.train({**told, "seed": 1}, nothing, scratch)
     assert other["loss"] != first["loss"]
 
 
 def test_a_trial_stops_after_the_epoch_in_which_time_is_up(job, tmp_path):
     out = tmp_path / "out"
     two = dataclasses.replace(HEAD, epochs=2)
-    result = trials.train(job(two, deadline=0.0, out=str(out)), nothing, tmp_path)
+    result = process.train(job(two, deadline=0.0, out=str(out)), nothing, tmp_path)
     assert (result["status"], result["epochs"]) == ("cut", 1)
-    assert result["message"] == trials.TIME_UP
+    assert result["message"] == process.TIME_UP
     assert not (out / "val_logits.npy").exists()  # or it might be taken for a finalist
-    assert trials.train(job(deadline=1e12), nothing, tmp_path)["status"] == "done"
+    assert process.train(job(deadline=1e12), nothing, tmp_path)["status"] == "done"
 
 
 @pytest.mark.parametrize("rate", [1.0, 1e30], ids=["diverging", "not finite"])
 def test_divergence_prunes(job, tmp_path, rate):
-    result = trials.train(job(dataclasses.replace(MODEST, rate=rate), seed=5), nothing, tmp_path)
+    result = process.train(job(dataclasses.replace(MODEST, rate=rate), seed=5), nothing, tmp_path)
     assert result["status"] == "pruned" and result["message"]
     assert result["epochs"] == (1 if rate == 1.0 else 0)
 
 
 def test_nearly_three_times_the_loss_of_guessing_is_allowed(job, tmp_path):
-    result = trials.train(job(dataclasses.replace(MODEST, rate=0.8), seed=5), nothing, tmp_path)
+    result = process.train(job(dataclasses.replace(MODEST, rate=0.8), seed=5), nothing, tmp_path)
     assert 0.9 < result["curve"][0] / (3 * math.log(3)) < 1
     assert (result["status"], result["epochs"]) == ("done", 2)
 
@@ -154,7 +156,7 @@ def test_nearly_three_times_the_loss_of_guessing_is_allowed(job, tmp_path):
 
 def seen(monkeypatch, job, tmp_path):
     """Returns the run that a trial is about to train."""
-    from tlkit import session
+    from tlkit.training import session
 
     found = []
 
@@ -167,7 +169,7 @@ def seen(monkeypatch, job, tmp_path):
 
     monkeypatch.setattr(session, "Session", begun)
     with pytest.raises(Ended):
-        trials.train(job, nothing, tmp_path)
+        process.train(job, nothing, tmp_path)
     return found[0]
 
 
@@ -208,11 +210,11 @@ def test_the_next_job_may_be_of_another_search(job, images, model, photos, tmp_p
 def test_a_subset_keeps_the_shares_of_the_classes():
     labels = np.repeat([0, 1, 2], [600, 300, 3])
     np.random.default_rng(1).shuffle(labels)
-    chosen = trials.stratified(labels, 90)
+    chosen = process.stratified(labels, 90)
     assert len(np.unique(chosen)) == len(chosen) and (np.diff(chosen) > 0).all()
     assert np.bincount(labels[chosen]).tolist() == [60, 30, 1]
-    np.testing.assert_array_equal(chosen, trials.stratified(labels, 90))
-    assert len(trials.stratified(labels, 10_000)) == 903
+    np.testing.assert_array_equal(chosen, process.stratified(labels, 90))
+    assert len(process.stratified(labels, 10_000)) == 903
     mine = np.flatnonzero(labels == 0)  # drawn, not the first ones
     assert chosen[labels[chosen] == 0].tolist() != mine[:60].tolist()
 

@@ -11,8 +11,9 @@ import pytest
 
 from tests import fake_trials
 from tests.searches import Clock
-from tlkit import trials, workers
-from tlkit.workers import Worker
+from tlkit.tuning import process as trials
+from tlkit.tuning import worker as workers
+from tlkit.tuning.worker import Worker
 
 
 def job(fault, **fields):
@@ -48,7 +49,7 @@ def test_a_job_arrives_as_it_was_given_with_the_limit_of_memory(tmp_path):
 
 def test_by_default_a_worker_trains_and_has_a_share_of_the_free_memory(tmp_path):
     one = Worker(tmp_path)
-    assert one.task == "tlkit.trials:train"
+    assert one.task == "tlkit.tuning.process:train"
     assert one.memory == pytest.approx(0.8 * workers.free_mb(), rel=0.2)
     assert one.pid is None and (one.per_process, one.grace) == (10, 5.0)
 

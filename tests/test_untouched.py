@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tests.scripted import new_model
-from tlkit import untouched
 from tlkit.errors import AuditError
+from tlkit.training import untouched
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import pytest
 import scipy.ndimage
 import tensorflow as tf
 
-from tlkit import pixel_changes, warps
+from tlkit.augmentation import geometry, pixel_changes
 
 DRAW = np.random.default_rng(0)
 IMAGES = DRAW.integers(0, 256, (3, 12, 16, 3)).astype(np.float32)
@@ -23,21 +23,21 @@ def changed(name, images, *rows):
 
 
 def test_maps_are_about_the_middle_of_pictures_of_any_shape():
-    turned = warps.about_middle(warps.rotate(np.ones((3, 1)), 180, SIZE), SIZE)
-    found = warps.projective(tf.constant(IMAGES), flat(turned)).numpy()
+    turned = geometry.about_middle(geometry.rotate(np.ones((3, 1)), 180, SIZE), SIZE)
+    found = geometry.projective(tf.constant(IMAGES), flat(turned)).numpy()
     np.testing.assert_allclose(found, IMAGES[:, ::-1, ::-1], atol=0.05)
     for name in ("zoom", "stretch", "shear_x", "perspective"):
-        matrix = warps.MATRICES[name].matrix(np.ones((1, 2)), 0.3, (17, 13))
-        x, y, below = (warps.about_middle(matrix, (17, 13)) @ [8, 6, 1])[0]
+        matrix = geometry.MATRICES[name].matrix(np.ones((1, 2)), 0.3, (17, 13))
+        x, y, below = (geometry.about_middle(matrix, (17, 13)) @ [8, 6, 1])[0]
         np.testing.assert_allclose([x / below, y / below], [8, 6], err_msg=name)
 
 
 def test_each_side_is_tilted_and_moved_by_a_number_of_its_own():
-    tilt = warps.perspective(np.array([[0.0, 1.0]]), 0.5, SIZE)[0]
+    tilt = geometry.perspective(np.array([[0.0, 1.0]]), 0.5, SIZE)[0]
     np.testing.assert_allclose(tilt @ [4, 3, 1], [4, 3, 1 + 0.5 * 3 / 12])
-    moves = warps.jitter(DRAW.uniform(-1, 1, (200, 2)), 2, SIZE)[:, :2, 2]
+    moves = geometry.jitter(DRAW.uniform(-1, 1, (200, 2)), 2, SIZE)[:, :2, 2]
     assert abs(np.corrcoef(moves.T)[0, 1]) < 0.2 and set(moves[:, 1]) == {-2, -1, 0, 1, 2}
-    moved = warps.shift(np.array([[0.5, -0.25]]), 0.5, SIZE)[0]
+    moved = geometry.shift(np.array([[0.5, -0.25]]), 0.5, SIZE)[0]
     np.testing.assert_allclose(moved @ [0, 0, 1], [0.5 * 0.5 * 16, -0.25 * 0.5 * 12, 1])
 
 
@@ -47,7 +47,7 @@ def test_each_side_is_tilted_and_moved_by_a_number_of_its_own():
 def test_reading_between_pixels_is_bilinear_within_and_beyond_the_border(fill, mode):
     x = DRAW.uniform(-9, 25, (3, 6, 7)).astype(np.float32)
     y = DRAW.uniform(-8, 19, (3, 6, 7)).astype(np.float32)
-    found = warps.sample(tf.constant(IMAGES), *padded(x, y), fill, 50.0)
+    found = geometry.sample(tf.constant(IMAGES), *padded(x, y), fill, 50.0)
     for image, right, down, one in zip(IMAGES, x, y, found.numpy(), strict=True):
         for channel in range(3):
             expected = scipy.ndimage.map_coordinates(
@@ -69,7 +69,7 @@ def padded(x, y):
 
 
 def knots(row, column, axis, pull=0.05):
-    values = np.zeros((1, warps.KNOTS, warps.KNOTS, 2), np.float32)
+    values = np.zeros((1, geometry.KNOTS, geometry.KNOTS, 2), np.float32)
     values[0, row, column, axis] = pull
     return tf.constant(values.reshape(1, -1))
 
@@ -78,7 +78,7 @@ def pulled(values, size=(40, 20)):
     """Returns how far an elastic sheet moves x and y, [height, width] each."""
     x, y = (tf.constant(part[None].astype(np.float32))
             for part in np.meshgrid(np.arange(size[0]), np.arange(size[1])))  # fmt: skip
-    across, down = warps.elastic(x, y, values, size)
+    across, down = geometry.elastic(x, y, values, size)
     return (across - x).numpy()[0], (down - y).numpy()[0]
 
 
@@ -86,7 +86,7 @@ def test_an_elastic_sheet_is_pulled_along_each_axis_by_numbers_of_its_own():
     for axis in (0, 1):
         moved = pulled(knots(2, 2, axis))
         assert np.abs(moved[axis]).max() > 0.5 and np.abs(moved[1 - axis]).max() < 1e-4
-    both = np.tile(np.float32([0.05, -0.02]), (1, warps.KNOTS**2))
+    both = np.tile(np.float32([0.05, -0.02]), (1, geometry.KNOTS**2))
     across, down = pulled(tf.constant(both))
     np.testing.assert_allclose(across, 0.05 * 20, rtol=1e-4)  # of the shorter side
     np.testing.assert_allclose(down, -0.02 * 20, rtol=1e-4)
@@ -103,7 +103,7 @@ def test_a_bent_picture_shows_what_the_sheet_pulled_there():
     ramps = np.stack(np.meshgrid(np.arange(40), np.arange(20)), -1)[None].astype(np.float32)
     still = tf.constant([[1, 0, 0, 0, 1, 0, 0, 0]], tf.float32)
     values = knots(2, 2, 0) + knots(1, 3, 1)
-    found = warps.bent(tf.constant(ramps), still, [("elastic", values)]).numpy()[0]
+    found = geometry.bent(tf.constant(ramps), still, [("elastic", values)]).numpy()[0]
     moved = np.stack(pulled(values), -1)
     np.testing.assert_allclose((found - ramps[0])[3:-3, 3:-3], moved[3:-3, 3:-3], atol=0.02)
 

@@ -10,9 +10,9 @@ from keras import layers
 from keras.src.legacy.saving import legacy_h5_format
 
 from tests.small_nets import FORMATS, assert_same, save, scrambled, tiny, values
+from tlkit.backbones.weights import fingerprint, load_weights
 from tlkit.errors import TlkitError
 from tlkit.layers import WeightNormalization
-from tlkit.weights import fingerprint, load_weights
 
 each_format = pytest.mark.parametrize("name", FORMATS)
 

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from keras.src.utils import file_utils
 
 from tests.small_nets import assert_same, save, scrambled, tiny, values
-from tlkit import weights
-from tlkit.backbone_table import TABLE
+from tlkit.backbones import weights
+from tlkit.backbones.imagenet import imagenet_file
+from tlkit.backbones.table import TABLE
+from tlkit.backbones.weights import Official, fingerprint, inflate, load_weights, reinitialise
 from tlkit.errors import TlkitError
-from tlkit.imagenet_files import imagenet_file
-from tlkit.weights import Official, fingerprint, inflate, load_weights, reinitialise
 
 # ImageNet files and Keras's cache
 

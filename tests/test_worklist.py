@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tlkit import doubts
-from tlkit.data import load_images
+from tlkit.images.dataset import load_images
+from tlkit.labels import doubts
 
 LABELS = {"p0.png": "zebra", "p1.png": "ant", "p2.png": "moth", "p3.png": "ant"}
 

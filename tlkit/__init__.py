@@ -9,39 +9,39 @@ from typing import TYPE_CHECKING
 __version__ = "0.2.0"
 
 if TYPE_CHECKING:
-    from tlkit.advice import advise as advise
-    from tlkit.audit import audited as audited
-    from tlkit.data import Data as Data
-    from tlkit.data import load_images as load_images
-    from tlkit.data import read_images as read_images
+    from tlkit.advice.advise import advise as advise
     from tlkit.errors import AuditError as AuditError
     from tlkit.errors import ParityError as ParityError
     from tlkit.errors import TlkitError as TlkitError
-    from tlkit.finetune import default_phases as default_phases
-    from tlkit.finetune import fine_tune as fine_tune
-    from tlkit.finetune import resume as resume
-    from tlkit.label_check import check_labels as check_labels
-    from tlkit.model import Classifier as Classifier
-    from tlkit.model import Head as Head
-    from tlkit.neighbours import similar as similar
-    from tlkit.phases import Phase as Phase
-    from tlkit.pixels import PixelRule as PixelRule
-    from tlkit.planner import estimate as estimate
-    from tlkit.range_test import lr_find as lr_find
-    from tlkit.run import Run as Run
-    from tlkit.searching import search as search
-    from tlkit.serving import predict as predict
-    from tlkit.store import Store as Store
+    from tlkit.features.store import Store as Store
+    from tlkit.images.dataset import Data as Data
+    from tlkit.images.dataset import load_images as load_images
+    from tlkit.images.dataset import read_images as read_images
+    from tlkit.images.pixels import PixelRule as PixelRule
+    from tlkit.inspection.neighbours import similar as similar
+    from tlkit.labels.check import check_labels as check_labels
+    from tlkit.models.classifier import Classifier as Classifier
+    from tlkit.models.classifier import Head as Head
+    from tlkit.phases.phase import Phase as Phase
+    from tlkit.planning.estimate import estimate as estimate
+    from tlkit.serving.saved_model import predict as predict
+    from tlkit.training.audit import audited as audited
+    from tlkit.training.rate_finder import lr_find as lr_find
+    from tlkit.training.run import Run as Run
+    from tlkit.training.train import default_phases as default_phases
+    from tlkit.training.train import fine_tune as fine_tune
+    from tlkit.training.train import resume as resume
+    from tlkit.tuning.search import search as search
 
 # TensorFlow takes seconds to import, so each name is fetched on first use.
 _HOME = {
-    "advise": "advice", "check_labels": "label_check", "estimate": "planner",
-    "lr_find": "range_test", "search": "searching", "similar": "neighbours",
-    "audited": "audit", "Data": "data", "load_images": "data", "read_images": "data",
+    "advise": "advice.advise", "check_labels": "labels.check", "estimate": "planning.estimate",
+    "lr_find": "training.rate_finder", "search": "tuning.search", "similar": "inspection.neighbours",
+    "audited": "training.audit", "Data": "images.dataset", "load_images": "images.dataset", "read_images": "images.dataset",
     "AuditError": "errors", "ParityError": "errors", "TlkitError": "errors",
-    "default_phases": "finetune", "fine_tune": "finetune", "resume": "finetune",
-    "Classifier": "model", "Head": "model", "Phase": "phases", "PixelRule": "pixels",
-    "predict": "serving", "Run": "run", "Store": "store",
+    "default_phases": "training.train", "fine_tune": "training.train", "resume": "training.train",
+    "Classifier": "models.classifier", "Head": "models.classifier", "Phase": "phases.phase", "PixelRule": "images.pixels",
+    "predict": "serving.saved_model", "Run": "training.run", "Store": "features.store",
 }  # fmt: skip
 __all__ = sorted(_HOME)
 

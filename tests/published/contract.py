@@ -8,7 +8,7 @@ import keras
 from tests import published
 from tests.published import graph, keras_graph
 from tlkit import nets
-from tlkit.nets import count
+from tlkit.nets import _count
 
 
 def assert_published(name):
@@ -55,12 +55,12 @@ def _below(node):
 def _assert_counts(model, net):
     assert _size(model.trainable_weights) == net.params
     assert model.count_params() == (net.params if net.total is None else net.total)
-    assert count.macs(model) == net.macs
-    assert count.activations(model) == net.activation_bytes
+    assert _count.macs(model) == net.macs
+    assert _count.activations(model) == net.activation_bytes
     outputs = keras.tree.flatten(model.output)
     assert {tuple(t.shape) for t in outputs} == {(None, net.classes)}
     if net.connections is not None:
-        assert count.connections(model) == net.connections
+        assert _count.connections(model) == net.connections
 
 
 def _size(weights):

@@ -13,9 +13,9 @@ from types import ModuleType
 import keras
 
 from tlkit.errors import TlkitError, unknown
-from tlkit.nets.count import layer_rows
-from tlkit.nets.depth import deep_graphs
-from tlkit.nets.spec import Net, size_error
+from tlkit.nets._count import layer_rows
+from tlkit.nets._depth import deep_graphs
+from tlkit.nets._spec import Net, size_error
 
 
 def names() -> list[str]:
@@ -52,7 +52,7 @@ def build(
 ) -> keras.Model:
     """Returns the net: float32 preprocessed pixels (n, height, width, channels) -> logits.
 
-    What is not given is as published. `norm`, `activation`, `init`: see `tlkit.nets.spec`.
+    What is not given is as published. `norm`, `activation`, `init`: see `tlkit.nets._spec`.
     Nets with auxiliary heads have one more output per head, each of logits.
     Raises `TlkitError` for unknown names and for inputs too small for the net.
     """

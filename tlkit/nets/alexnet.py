@@ -1,7 +1,7 @@
 """AlexNet: Krizhevsky et al. 2012, section 3.5 and figure 2; Caffe's and torchvision's versions."""
 
-from tlkit.nets.rows import LRN, Conv, Dense, Dropout, Flatten, MaxPool, logits
-from tlkit.nets.spec import Net, Options
+from tlkit.nets._rows import LRN, Conv, Dense, Dropout, Flatten, MaxPool, logits
+from tlkit.nets._spec import Net, Options
 
 CAFFE_LRN = LRN(k=1.0, alpha=2e-5)  # Caffe divides the printed alpha, 1e-4, by the size, 5
 

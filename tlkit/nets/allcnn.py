@@ -1,7 +1,7 @@
 """All-CNN-C: Springenberg et al. 2015, Table 1 and section 3.1. No pooling, no dense layer."""
 
-from tlkit.nets.rows import Conv, Dropout, GlobalAvgPool
-from tlkit.nets.spec import Net
+from tlkit.nets._rows import Conv, Dropout, GlobalAvgPool
+from tlkit.nets._spec import Net
 
 TABLE = {
     "c": (

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 from keras import layers
 
+from tlkit.nets._rows import Activation, Conv, Dropout, GlobalAvgPool, logits
+from tlkit.nets._spec import Net, Options
 from tlkit.nets.nasnet import Last, adjust, separable, squeeze
 from tlkit.nets.resnet import refuse_maxout
-from tlkit.nets.rows import Activation, Conv, Dropout, GlobalAvgPool, logits
-from tlkit.nets.spec import Net, Options
 
 OPTIONS = Options(norm="batch", epsilon=1e-3, momentum=0.9997)
 

@@ -6,7 +6,7 @@ C is a convolution, M a pooling, L a locally connected and F a dense layer.
 from dataclasses import dataclass
 
 from tlkit import layers as own
-from tlkit.nets.rows import (
+from tlkit.nets._rows import (
     Conv,
     Dense,
     Dropout,
@@ -17,7 +17,7 @@ from tlkit.nets.rows import (
     logits,
     widened,
 )
-from tlkit.nets.spec import Net, Options
+from tlkit.nets._spec import Net, Options
 
 
 @dataclass(frozen=True)

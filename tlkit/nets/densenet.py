@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from keras import layers
 
+from tlkit.nets._rows import AvgPool, Conv, GlobalAvgPool, MaxPool, logits
+from tlkit.nets._spec import Net, Options
 from tlkit.nets.resnet import Bare, Preactivation, preactivate
-from tlkit.nets.rows import AvgPool, Conv, GlobalAvgPool, MaxPool, logits
-from tlkit.nets.spec import Net, Options
 
 IMAGENET = {"options": Options(norm="batch", epsilon=1.001e-5)}
 CIFAR = {

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from keras import layers
 
-from tlkit.nets.rows import (
+from tlkit.nets._rows import (
     LRN,
     AvgPool,
     Conv,
@@ -19,7 +19,7 @@ from tlkit.nets.rows import (
     MaxPool,
     logits,
 )
-from tlkit.nets.spec import Net, Options
+from tlkit.nets._spec import Net, Options
 
 AUXILIARY_WEIGHT = 0.3  # of each auxiliary loss in the sum, section 5
 

@@ -4,8 +4,8 @@ Digits of 28 x 28 sit in an image of 40 x 40. Its counterpart pools at stride 2,
 the same, weights included.
 """
 
-from tlkit.nets.rows import Conv, Flatten, MaxPool, logits
-from tlkit.nets.spec import Net
+from tlkit.nets._rows import Conv, Flatten, MaxPool, logits
+from tlkit.nets._spec import Net
 
 TABLE = {
     #          stride of convolution, of pooling

@@ -10,8 +10,8 @@ from typing import Any
 
 from keras import layers
 
-from tlkit.nets.branches import Branches, branches
-from tlkit.nets.rows import (
+from tlkit.nets._branches import Branches, branches
+from tlkit.nets._rows import (
     AvgPool,
     Conv,
     Dropout,
@@ -22,7 +22,7 @@ from tlkit.nets.rows import (
     logits,
     widened,
 )
-from tlkit.nets.spec import Net, Options
+from tlkit.nets._spec import Net, Options
 
 AUXILIARY_WEIGHT = 0.4  # torchvision and slim; the paper names none
 MEAN = AvgPool(3, 1, pad="same")

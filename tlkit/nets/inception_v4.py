@@ -6,9 +6,9 @@
 
 from collections.abc import Iterator
 
-from tlkit.nets.branches import Branches, ScaledResidual, branches, repeated
-from tlkit.nets.rows import AvgPool, Conv, Dropout, GlobalAvgPool, MaxPool, logits
-from tlkit.nets.spec import Net, Options
+from tlkit.nets._branches import Branches, ScaledResidual, branches, repeated
+from tlkit.nets._rows import AvgPool, Conv, Dropout, GlobalAvgPool, MaxPool, logits
+from tlkit.nets._spec import Net, Options
 
 MEAN = AvgPool(3, 1, pad="same")
 HALVE = MaxPool(3, 2)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tlkit import layers as own
 from tlkit.errors import TlkitError
-from tlkit.nets.rows import (
+from tlkit.nets._rows import (
     Activation,
     AvgPool,
     Conv,
@@ -19,7 +19,7 @@ from tlkit.nets.rows import (
     initializer,
     logits,
 )
-from tlkit.nets.spec import Net, Options
+from tlkit.nets._spec import Net, Options
 
 
 @dataclass(frozen=True)

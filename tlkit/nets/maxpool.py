@@ -1,7 +1,7 @@
 """The max-pooling net of the dropout paper: Srivastava et al. 2014, appendix B.2 (SVHN, CIFAR)."""
 
-from tlkit.nets.rows import Conv, Dense, Dropout, Flatten, MaxPool, logits
-from tlkit.nets.spec import Net, Options
+from tlkit.nets._rows import Conv, Dense, Dropout, Flatten, MaxPool, logits
+from tlkit.nets._spec import Net, Options
 
 # The paper prints the share kept: 0.9, 0.75, 0.75, 0.5, 0.5, 0.5.
 TABLE = {

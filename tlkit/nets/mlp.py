@@ -1,7 +1,7 @@
 """Dense nets on pixels: a linear softmax and multi-layer perceptrons, the lectures' first rungs."""
 
-from tlkit.nets.rows import Dense, Dropout, Flatten, logits
-from tlkit.nets.spec import Net
+from tlkit.nets._rows import Dense, Dropout, Flatten, logits
+from tlkit.nets._spec import Net
 
 TABLE = {
     #            hidden units  share dropped after each

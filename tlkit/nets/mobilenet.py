@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 from keras import layers
 
-from tlkit.nets.nasnet import halved
-from tlkit.nets.rows import (
+from tlkit.nets._rows import (
     Activation,
     Conv,
     Dropout,
@@ -20,7 +19,8 @@ from tlkit.nets.rows import (
     logits,
     pad,
 )
-from tlkit.nets.spec import Net, Options
+from tlkit.nets._spec import Net, Options
+from tlkit.nets.nasnet import halved
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from keras import layers
 
+from tlkit.nets._rows import Activation, Conv, GlobalAvgPool, Norm, initializer, logits
+from tlkit.nets._spec import Net, Options
 from tlkit.nets.resnet import Bare, refuse_maxout
-from tlkit.nets.rows import Activation, Conv, GlobalAvgPool, Norm, initializer, logits
-from tlkit.nets.spec import Net, Options
 
 OPTIONS = Options(norm="batch", epsilon=1e-3, momentum=0.9997)
 

@@ -1,7 +1,7 @@
 """Network in Network: Lin et al. 2014, section 4.1; sizes of the authors' CIFAR-10 prototxt."""
 
-from tlkit.nets.rows import AvgPool, Conv, Dropout, GlobalAvgPool, MaxPool
-from tlkit.nets.spec import Net, Options
+from tlkit.nets._rows import AvgPool, Conv, Dropout, GlobalAvgPool, MaxPool
+from tlkit.nets._spec import Net, Options
 
 # "cccp" is the authors' name for the 1x1 layers of the small net inside.
 TABLE = {

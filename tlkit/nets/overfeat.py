@@ -1,7 +1,7 @@
 """OverFeat: Sermanet et al. 2014, Table 1 (fast) and Table 3 (accurate)."""
 
-from tlkit.nets.rows import Conv, Dense, Dropout, Flatten, MaxPool, logits
-from tlkit.nets.spec import Net, Options
+from tlkit.nets._rows import Conv, Dense, Dropout, Flatten, MaxPool, logits
+from tlkit.nets._spec import Net, Options
 
 
 def _fast(filters):

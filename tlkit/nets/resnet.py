@@ -13,8 +13,8 @@ from keras import layers
 
 from tlkit.errors import TlkitError
 from tlkit.layers.channels import PadChannels
-from tlkit.nets.rows import Activation, Conv, GlobalAvgPool, MaxPool, Norm, logits, widened
-from tlkit.nets.spec import Net, Options
+from tlkit.nets._rows import Activation, Conv, GlobalAvgPool, MaxPool, Norm, logits, widened
+from tlkit.nets._spec import Net, Options
 
 OPTIONS = Options(norm="batch", epsilon=1.001e-5)
 

@@ -6,9 +6,9 @@ has the weights of the residual one with shortcuts of option A: only the sums ar
 
 from collections.abc import Iterator
 
+from tlkit.nets._rows import Conv, GlobalAvgPool, logits
+from tlkit.nets._spec import Net, Options
 from tlkit.nets.resnet import Basic, stack
-from tlkit.nets.rows import Conv, GlobalAvgPool, logits
-from tlkit.nets.spec import Net, Options
 
 OPTIONS = Options(norm="batch", epsilon=1e-5, momentum=0.9)
 WIDTHS = (16, 32, 64)

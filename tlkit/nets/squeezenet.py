@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from keras import layers
 
-from tlkit.nets.rows import Conv, Dropout, GlobalAvgPool, MaxPool
-from tlkit.nets.spec import Net, Options
+from tlkit.nets._rows import Conv, Dropout, GlobalAvgPool, MaxPool
+from tlkit.nets._spec import Net, Options
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """VGG: Simonyan and Zisserman 2015, Very deep convolutional networks, Table 1."""
 
-from tlkit.nets.rows import LRN, Conv, Dense, Dropout, Flatten, MaxPool, logits
-from tlkit.nets.spec import Net, Options
+from tlkit.nets._rows import LRN, Conv, Dense, Dropout, Flatten, MaxPool, logits
+from tlkit.nets._spec import Net, Options
 
 
 def conv1(filters):

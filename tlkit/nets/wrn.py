@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from keras import layers
 
+from tlkit.nets._rows import Conv, GlobalAvgPool, logits
+from tlkit.nets._spec import Net, Options
 from tlkit.nets.resnet import Bare, Preactivation, preactivate
-from tlkit.nets.rows import Conv, GlobalAvgPool, logits
-from tlkit.nets.spec import Net, Options
 
 OPTIONS = Options(norm="batch", epsilon=1e-5, momentum=0.9)
 WIDTHS = (16, 32, 64)

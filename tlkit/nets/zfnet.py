@@ -1,7 +1,7 @@
 """ZFNet: Zeiler and Fergus 2014, figure 3 and Table 2."""
 
-from tlkit.nets.rows import LRN, Conv, Dense, Dropout, Flatten, MaxPool, logits
-from tlkit.nets.spec import Net, Options
+from tlkit.nets._rows import LRN, Conv, Dense, Dropout, Flatten, MaxPool, logits
+from tlkit.nets._spec import Net, Options
 
 TABLE = {
     #        conv3 conv4 conv5

@@ -1,0 +1,250 @@
+"""Measured advice before training: which backbone, how deep, how long, and how sure that is.
+
+One pass of each backbone gives the features of all its stages. Probes on them say where the images
+stand in the lectures' 2x2 table, which backbone suits them, and what plan follows.
+"""
+
+import dataclasses
+import math
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tlkit import files
+from tlkit.advice import candidates, image_kind, rules
+from tlkit.advice.candidates import Candidate
+from tlkit.advice.image_kind import Kind
+from tlkit.advice.rules import Facts, Plan
+from tlkit.augmentation.policies import POLICIES
+from tlkit.errors import TlkitError, unknown
+from tlkit.evaluation import more_images
+from tlkit.features import frozen as features
+from tlkit.features.store import Store
+from tlkit.images.dataset import Data
+from tlkit.models.classifier import Classifier
+from tlkit.phases import recipe_format
+from tlkit.planning import estimate
+from tlkit.planning.estimate import Estimate
+from tlkit.progress import say
+
+LIMIT = 2000  # training images looked at: the interval is then about two points, which is enough
+QUICK = 1000
+RECIPE, PAGE, NUMBERS = "advised.py", "advice.html", "advice.json"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Advice:
+    """What was measured and what follows. `print` shows all of it; `write` keeps it.
+
+    Attributes:
+        candidates: Measured backbones, the best probe first.
+        facts: What the plan follows from, for the first of them.
+        plan: The phases and why.
+        accuracy: Expected accuracy of the plan, and its 95 % range, 0..1.
+        cost: What all epochs of the plan would take on this machine.
+        kind: What the pictures seem to be.
+        seen: Training images that were looked at.
+        recipe: What `recipe_files.write` takes, with a reason for its lines in `recipe_notes`.
+        notes: What else the user should know.
+    """
+
+    candidates: tuple[Candidate, ...]
+    facts: Facts
+    plan: Plan
+    accuracy: tuple[float, float, float]
+    cost: Estimate
+    kind: Kind
+    seen: int
+    recipe: Mapping[str, Any]
+    recipe_notes: Mapping[str, str]
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        from tlkit.advice import lines
+
+        return lines.text(self)
+
+    @property
+    def minutes(self) -> tuple[float, float, float]:
+        """Expected minutes on this machine, and a range: a third of the epochs, or all."""
+        epochs = sum(phase.epoch * phase.epochs for phase in self.cost.phases)
+        least, most = self.cost.seconds - 2 * epochs / 3, self.cost.seconds
+        return math.sqrt(least * most) / 60, least / 60, most / 60
+
+    def write(self, folder: str | os.PathLike[str]) -> Path:
+        """Writes `advised.py`, `advice.html` and `advice.json`; returns the recipe's path."""
+        from tlkit.advice import lines, page
+
+        folder = Path(folder)
+        title = f"Advised: {self.candidates[0].name}, {self.plan.name}."
+        recipe_format.write(folder / RECIPE, self.recipe, self.recipe_notes, title)
+        files.write_json(folder / NUMBERS, lines.numbers(self))
+        files.write_text(folder / PAGE, page.render(self))
+        return folder / RECIPE
+
+
+def advise(
+    data: Data,
+    backbones: Sequence[str] = ("mobilenet_v2",),
+    *,
+    weights: Mapping[str, str | None] | None = None,
+    size: int | None = None,
+    minutes: float = 10.0,
+    policy: str | None = None,
+    store: Store | None = None,
+) -> Advice:
+    """Measures `backbones` on the training images of `data` and returns a plan with reasons.
+
+    Nothing is trained but linear probes, and neither validation nor test images are looked at.
+
+    Args:
+        backbones: Names as `Classifier` takes them.
+        weights: A weights file (or None for random values) by backbone; ImageNet's by default.
+        size: Pixels along one side; each backbone's own by default.
+        minutes: No further backbone is begun after this.
+        policy: Augmentation to use instead of the one suggested.
+        store: Where pixels and features are kept; a second call is answered from there.
+
+    Raises:
+        TlkitError: No backbone, an unknown one, or too few images to probe.
+    """
+    weights = {name: "imagenet" for name in backbones} | dict(weights or {})
+    _check(backbones, weights, policy)
+    store = store or Store.default()
+    looked = candidates.sample(data, LIMIT)
+    found, model, top = _measured(data, looked, weights, size, (60 * minutes, store))
+    left = [f"{n} was left out: {minutes:g} minutes are over" for n in backbones if n not in found]
+    order = candidates.ranked(list(found.values()))
+    made = _advice(data, model, order, looked, policy, store)
+    recipe, notes = _recipe(data, made, weights[order[0].name])
+    told = (*_more_images(top, looked, len(data.train)), *left)
+    return dataclasses.replace(made, recipe=recipe, recipe_notes=notes, notes=told)
+
+
+def quick_advice(
+    model: Classifier, data: Data, store: Store | None = None, *, policy: str | None = None
+) -> Plan:
+    """Returns the plan `fine_tune` should follow for `model` and `data`, and says why.
+
+    It is the default unless what is measured on at most 1,000 training images speaks clearly
+    against it; with too few images to measure anything it is the default.
+
+    Args:
+        policy: Augmentation to use instead of the one suggested.
+    """
+    from tlkit.advice import lines
+
+    store = store or Store.default()
+    if not _pretrained(model):
+        say("Advice: train from scratch. The weights are random: there is nothing to keep.")
+        return rules.default(model.stages, False, policy)
+    try:
+        looked = candidates.sample(data, QUICK)
+    except TlkitError as error:
+        say(f"Advice: the default plan. {error}")
+        return rules.default(model.stages, True, policy)
+    found, _ = candidates.candidate(model, looked, store, every=False)
+    facts = _facts(data, model, found, _kind(model, looked, store), policy)
+    plan = rules.plan(facts)
+    for line in lines.brief(facts, plan):
+        say(line)
+    return plan
+
+
+def _more_images(features, looked, total: int) -> list[str]:
+    """Says what more images would bring, where all were looked at and there are enough to say."""
+    if len(looked.images) < total:
+        return []  # the curve would speak of twice the sample, not of twice the images
+    try:
+        curve = more_images.learning_curve(features, looked.images.labels, looked.clusters)
+    except TlkitError:
+        return []
+    return curve.summary().splitlines()
+
+
+def _measured(data, looked, weights, size, limits):
+    """Returns candidates by name, the model of the best, and its features where a head looks."""
+    seconds, store = limits
+    ends = time.monotonic() + seconds
+    found: dict[str, Candidate] = {}
+    kept: tuple[Any, Any] = (None, None)  # one model is held, not all
+    for name, file in weights.items():
+        if found and time.monotonic() > ends:
+            break
+        model = Classifier(name, data.class_names, weights=file, size=size)
+        one, seen = candidates.candidate(model, looked, store)
+        found[name] = dataclasses.replace(one, name=name)
+        if candidates.ranked(list(found.values()))[0].name == name:
+            kept = model, list(seen.stages.values())[-1]
+    return found, *kept
+
+
+def _check(backbones, weights, policy) -> None:
+    if not backbones:
+        raise TlkitError("Name at least one backbone; `tlkit backbones` lists them.")
+    if policy is not None and policy not in POLICIES:
+        raise unknown("augmentation policy", policy, POLICIES)
+    for name in weights.keys() - set(backbones):
+        raise unknown("backbone with weights", name, backbones)
+
+
+def _advice(data, model, order, looked, policy, store) -> Advice:
+    kind = _kind(model, looked, store)
+    facts = _facts(data, model, order[0], kind, policy)
+    plan = rules.plan(facts)
+    expected = rules.accuracy_range(facts, plan.depth)
+    cost = estimate.estimate(model, data, plan.phases, store=store)
+    return Advice(order, facts, plan, expected, cost, kind, len(looked.images), {}, {})
+
+
+def _facts(data, model, found: Candidate, kind: Kind, policy) -> Facts:
+    far = found.domain
+    chosen, reason = kind.policy, f"the pictures look like {kind.name}: {kind.reason}"
+    if policy is not None:
+        chosen, reason = policy, "as you said"
+    return Facts(
+        images=len(data.train),
+        classes=len(data.class_names),
+        domain=far.word,
+        gain=far.gain if far.sure else 0.0,
+        distance=far.distance,
+        accuracy=found.top.linear.value,
+        probed=len(found.top.correct),
+        tested=len(data.test) or len(data.val),
+        stages=model.stages,
+        best_stage=far.best_stage,
+        policy=chosen,
+        policy_reason=reason,
+        pretrained=_pretrained(model),
+    )
+
+
+def _pretrained(model: Classifier) -> bool:
+    return not model.backbone.weights.startswith("random")
+
+
+def _kind(model, looked, store) -> Kind:
+    pixels = features.pixel_rows(store, looked.images, model.rule)
+    return image_kind.guess(pixels)
+
+
+def _recipe(data: Data, made: Advice, weights) -> tuple[dict[str, Any], dict[str, str]]:
+    first, options = made.candidates[0], data.manifest["options"]
+    kept = ("test", "val_share", "test_share", "max_bad", "data_dir")
+    given = {name: options[name] for name in kept if options[name] is not None}
+    recipe = {
+        "source": options["source"],
+        "data": given | {"seed": data.manifest["seed"]},
+        "backbone": first.name,
+        "weights": None if weights is None else os.fspath(weights),
+        "size": first.size,
+        "phases": made.plan.phases,
+    }
+    notes = {
+        "backbone": f"linear probe {first.top.linear} on {made.seen:,} training images",
+        "size": "what its features were measured at",
+        **made.plan.notes,
+    }
+    return recipe, notes

@@ -1,0 +1,252 @@
+"""Pretrained backbones: a network without classifier, and the layer that feeds it raw pixels.
+
+`tlkit.backbones.table` says what there is; this module builds it. Keras is imported only then, so
+listing the backbones stays quick.
+"""
+
+import contextlib
+import importlib
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from tlkit.backbones.imagenet import imagenet_file
+from tlkit.backbones.table import TABLE, Spec, describe, lookup, names, spec
+from tlkit.errors import TlkitError, unknown
+
+__all__ = [
+    "Backbone",
+    "Stage",
+    "build_network",
+    "describe",
+    "frozen_until",
+    "load",
+    "names",
+    "reinitialise",
+    "spec",
+    "stage_layers",
+]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A named piece of a backbone that ends with operation `boundary`."""
+
+    name: str
+    boundary: str
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A network ready for a head, with everything that belongs to it."""
+
+    name: str
+    net: Any  # keras.Model: preprocessed pixels (batch, size, size, planes) -> feature map
+    preprocess: Any  # Preprocess: raw pixels (batch, size, size, channels) -> input of `net`
+    stages: tuple[Stage, ...]
+    size: int
+    channels: int  # of the raw pictures
+    weights: str  # where the values came from, with a content hash
+
+
+def load(
+    name: str,
+    *,
+    size: int | None = None,
+    channels: int = 3,
+    weights: str | None = "imagenet",
+    seed: int = 0,
+) -> Backbone:
+    """Returns a backbone from the table, or from `tlkit.nets`, with its weights.
+
+    Args:
+        name: An exact name of either; otherwise any spelling of one in the table.
+        size: Pixels per side; that of the paper if None.
+        channels: Of the raw pictures. One is gray, and a backbone of the table then answers
+            exactly as for the same picture as RGB. With more than three, RGB comes first, and the
+            stem is inflated (`tlkit.backbones.weights.inflate`) unless the file is for as many.
+        weights: "imagenet", "none", or a file: see `tlkit.backbones.weights.load_weights`.
+        seed: For random values; it has no effect on loaded ones.
+
+    Raises:
+        TlkitError: Unknown name, a size too small for the network, or weights that cannot be had.
+    """
+    nets = importlib.import_module("tlkit.nets")
+    if name not in TABLE and name in nets.names():
+        return _load_net(name, size, channels, weights, seed)
+    row = lookup(name)
+    if row is None:
+        raise unknown("backbone", name, [*TABLE, *nets.names()])
+    size = size or row.size
+    # Always, so that the architecture does not depend on where the values come from.
+    planes = 3 if channels == 1 else channels
+    net, origin = _filled(
+        lambda n: build_network(row, size, n),
+        planes,
+        weights,
+        official=_official(row, size),
+        seed=seed,
+    )
+    return _backbone(
+        row.name, net, (row.preprocessing, planes), row.stages, (size, channels, origin)
+    )
+
+
+def frozen_until(backbone: Backbone, start: str) -> str | None:
+    """Returns the boundary below `start`, which may then stay frozen; None if nothing is below.
+
+    Args:
+        start: A stage, or the first layer after any clean cut, such as "block_13_expand".
+    """
+    from tlkit.backbones import surgery
+
+    stages = [stage.name for stage in backbone.stages]
+    if start in stages:
+        i = stages.index(start)
+        return backbone.stages[i - 1].boundary if i else None
+    clean = surgery.clean_cuts(backbone.net)
+    order = [op.name for op in backbone.net.operations]
+    starts = {order[order.index(name) + 1]: name for name in clean if name != order[-1]}
+    if start not in starts:
+        raise unknown(f"stage of {backbone.name}", start, [*stages, *starts])
+    return starts[start]
+
+
+def stage_layers(backbone: Backbone) -> dict[str, list[Any]]:
+    """Returns the layers with weights of each stage; together they hold every variable once."""
+    from tlkit.backbones import surgery
+
+    parts = surgery.segments(backbone.net, [stage.boundary for stage in backbone.stages])
+    return {
+        stage.name: surgery.layers_with_weights(part)
+        for stage, part in zip(backbone.stages, parts, strict=True)
+    }
+
+
+def reinitialise(backbone: Backbone, stages: Iterable[str], seed: int = 0) -> None:
+    """Gives all variables of the named stages fresh initial values; others stay bit-equal.
+
+    This is what the lectures call replacing layers, where unfreezing would start from the
+    pretrained values.
+    """
+    layers = stage_layers(backbone)
+    for name in stages:
+        if name not in layers:
+            raise unknown(f"stage of {backbone.name}", name, layers)
+        _weights().reinitialise(layers[name], seed)
+
+
+def _weights() -> Any:
+    return importlib.import_module("tlkit.backbones.weights")
+
+
+def _filled(
+    build: Callable[[int], Any], planes: int, weights: str | None, **more: Any
+) -> tuple[Any, str]:
+    """Returns `build(planes)` with its values, and where they came from.
+
+    Published files are for three channels. For another number, a file of that very network is
+    taken as it is; any other is read into a twin with three, whose stem is then inflated.
+    """
+    read = _weights().load_weights
+    net = build(planes)
+    if planes == 3 or weights is None or str(weights) == "none":
+        return net, read(net, weights, **more)
+    if str(weights) != "imagenet":
+        with contextlib.suppress(TlkitError):
+            return net, read(net, weights, **more)
+    twin = build(3)
+    origin = read(twin, weights, **more)
+    net.set_weights(_weights().inflate(twin.get_weights(), [v.shape for v in net.weights]))
+    return net, f"{origin}, inflated to {planes} channels"
+
+
+def _backbone(name: str, net: Any, pixels: tuple, stages: Iterable, rest: tuple) -> Backbone:
+    from tlkit.backbones.preprocess import Preprocess
+
+    kind, planes = pixels
+    size, channels, origin = rest
+    layer = Preprocess(kind, planes, name="preprocess")
+    return Backbone(name, net, layer, tuple(Stage(*s) for s in stages), size, channels, origin)
+
+
+def _official(row: Spec, size: int) -> Any:
+    file, digest = imagenet_file(row.name, size) or (None, None)
+    if file is None:
+        return None
+    return _weights().Official(file, digest, lambda: _construct(row, size, 3, weights="imagenet"))
+
+
+def _construct(row: Spec, size: int, planes: int, **more: Any) -> Any:
+    import keras
+
+    constructor = getattr(keras.applications, row.constructor)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="This model usually expects 1 or 3")
+        warnings.filterwarnings("ignore", message=".*Weights for input shape")
+        return constructor(
+            include_top=False, input_shape=(size, size, planes), **{**dict(row.arguments), **more}
+        )
+
+
+def build_network(row: Spec, size: int, planes: int) -> Any:
+    """Returns the network of a row, always without in-model preprocessing, with any weights.
+
+    EfficientNet has no switch for that, and Keras builds it differently for ImageNet weights than
+    for others, so that the official file loaded by path gives wrong answers in silence. Here the
+    first layers are cut off and `Preprocess` does their work.
+    """
+    import keras
+
+    from tlkit.backbones import surgery
+
+    with _fresh_names():
+        try:
+            net = _construct(row, size, planes, weights=None)
+        except ValueError as error:
+            raise TlkitError(f"{row.name} cannot be built for {size} pixels: {error}") from error
+        if not row.inside:
+            return keras.Model(net.input, net.output, name=row.name)
+        body = keras.Model(surgery.tensor_at(net, "normalization"), net.output, name=row.name)
+        start = keras.Input((size, size, planes), name="input_layer")
+        # A clone has one graph only, so that a layer's `output` is what one expects.
+        return keras.models.clone_model(body, input_tensors=start)
+
+
+@contextlib.contextmanager
+def _fresh_names() -> Iterator[None]:
+    """Makes Keras count automatic names ("add_12") from the start, then go on as before.
+
+    Otherwise a second backbone in one process would have other names, which are our addresses and
+    stay in saved models. `clear_session` would do the same but also reset everything else.
+    """
+    from keras.src.backend.common import global_state
+
+    counters = global_state.get_global_attribute("object_name_uids")
+    global_state.set_global_attribute("object_name_uids", None)
+    try:
+        yield
+    finally:
+        global_state.set_global_attribute("object_name_uids", counters)
+
+
+def _load_net(
+    name: str, size: int | None, channels: int, weights: str | None, seed: int
+) -> Backbone:
+    """Loads a classic network from `tlkit.nets`, whose stem is built for the given channels."""
+    nets = importlib.import_module("tlkit.nets")
+    info, pretrained = nets.info(name), lookup(name)
+    if weights == "imagenet":
+        hint = f" The pretrained one is {pretrained.name!r}." if pretrained else ""
+        raise TlkitError(f"{name!r} comes without ImageNet weights.{hint} "
+                         "Use --weights FILE or --weights none.")  # fmt: skip
+    size = size or info.input_shape[0]
+
+    def build(planes: int) -> Any:
+        with _fresh_names():
+            return nets.features(name, input_shape=(size, size, planes))
+
+    net, origin = _filled(build, channels, weights, seed=seed)
+    pixels = (info.pixels, channels)
+    return _backbone(name, net, pixels, nets.stages(name), (size, channels, origin))

@@ -1,1 +1,0 @@
-"""The commands of `tlkit`, one module for each or for a few that belong together."""

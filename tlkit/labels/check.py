@@ -1,0 +1,127 @@
+"""Labels checked by the images themselves: worklist, map and learning curve from one pass."""
+
+import dataclasses
+import os
+from pathlib import Path
+
+import numpy as np
+
+from tlkit import files
+from tlkit.errors import TlkitError
+from tlkit.evaluation import more_images, probes
+from tlkit.evaluation.folds import grouped_folds
+from tlkit.features.frozen import Frozen, View
+from tlkit.features.store import Store
+from tlkit.images.dataset import Data, Images
+from tlkit.inspection import data_map, neighbours
+from tlkit.labels import confident_learning, doubts, page
+from tlkit.models.classifier import POOLED, Classifier
+
+FOLDS = 5
+LIST, PAGE = "worklist.csv", "labels.html"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LabelCheck:
+    """What one pass over the images told about their labels.
+
+    Attributes:
+        images: What was judged.
+        worklist: The doubtful labels, worst first.
+        curve: What more images would bring; None where there are too few to say.
+        plane: The map; its rows are positions in `images`.
+        notes: What the user should know about the three.
+    """
+
+    images: Images
+    worklist: doubts.Worklist
+    curve: more_images.Curve | None
+    plane: data_map.DataMap | None
+    notes: tuple[str, ...]
+
+    def summary(self) -> str:
+        """Returns the findings on a few lines."""
+        lines = [self.worklist.summary()]
+        if self.curve is not None:
+            lines.append(self.curve.summary())
+        return "\n".join([*lines, *self.notes])
+
+    def write(self, folder: str | os.PathLike[str]) -> Path:
+        """Writes `worklist.csv` and `labels.html` into `folder`; returns the page's path.
+
+        Raises:
+            TlkitError: The folder holds a worklist with marks, which would be lost.
+        """
+        folder = Path(folder)
+        doubts.write_csv(self.worklist, folder / LIST)
+        files.write_text(folder / PAGE, page.render(self))
+        return folder / PAGE
+
+
+def check_labels(
+    model: Classifier,
+    data: Data,
+    *,
+    with_test: bool = False,
+    rate: float = confident_learning.RATE,
+    seed: int = 0,
+    store: Store | None = None,
+) -> LabelCheck:
+    """Returns what the images' frozen features say about their labels; changes nothing.
+
+    Args:
+        model: Whose pooled features are used; it should not have been trained on these images,
+            or it has learnt their wrong labels too.
+        with_test: Look at the test images as well. Mending test labels by what a model thinks of
+            them makes that kind of model look better than it is; look at the pictures.
+        rate: Share of images confident learning may list when all labels are right.
+
+    Raises:
+        TlkitError: A class has fewer than two images.
+    """
+    images = _judged(data, with_test)
+    features = Frozen(model, store or Store.default()).rows(images, POOLED, View())
+    clusters = _clusters(data, images)
+    folds = grouped_folds(images.labels, clusters, _fold_count(images, clusters), seed)
+    probabilities = probes.out_of_fold(features, images.labels, folds, seed)
+    names = [images.table.name(i) for i in range(len(images))]
+    evidence = doubts.Evidence(
+        names, images.labels, images.class_names, probabilities, features, clusters
+    )
+    worklist = doubts.find(evidence, rate)
+    plane, curve, notes = None, None, []
+    try:
+        marked = np.array([doubt.row for doubt in worklist.doubts], np.int64)
+        plane = data_map.data_map(features, marked, seed)
+        curve = more_images.learning_curve(features, images.labels, clusters, seed=seed)
+    except TlkitError as error:
+        notes.append(f"Left out: {error}")
+    return LabelCheck(images, worklist, curve, plane, tuple(notes))
+
+
+def _judged(data: Data, with_test: bool) -> Images:
+    every = neighbours.everything(data)
+    if with_test:
+        return every
+    rows = np.flatnonzero(data.splits != "test")
+    table = data.table.select(rows)
+    hashes = tuple(data.hashes[i] for i in rows)
+    return Images("train and val", table, table.labels, hashes, data.class_names)
+
+
+def _clusters(data: Data, images: Images) -> np.ndarray:
+    place = {item: i for i, item in enumerate(data.table.items)}
+    return data.checked.clusters[[place[item] for item in images.table.items]]
+
+
+def _fold_count(images: Images, clusters: np.ndarray) -> int:
+    """Returns five, or as many as the smallest class has pictures."""
+    pairs = np.unique(np.stack([images.labels, clusters], 1), axis=0)
+    counts = np.bincount(pairs[:, 0], minlength=len(images.class_names))
+    if counts.min() < 2:
+        name = images.class_names[int(counts.argmin())]
+        raise TlkitError(
+            f"The class {name!r} has {counts.min()} pictures among those to judge: others of its "
+            "kind are needed to judge one."
+        )
+    return int(min(FOLDS, counts.min()))

@@ -1,0 +1,67 @@
+"""The page of a label check: pictures in doubt, the map and the learning curve, in one file."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from tlkit.labels import charts
+from tlkit.pages import charts as plots
+from tlkit.pages import html, sheets
+
+if TYPE_CHECKING:
+    from tlkit.labels.check import LabelCheck
+
+SHOWN = 200  # pictures on the page; the CSV holds all
+
+
+def render(check: "LabelCheck") -> str:
+    """Returns the page as HTML: no network, no scripts, every picture inside."""
+    return html.render("labels.html", _context(check))
+
+
+def _context(check: "LabelCheck") -> dict[str, Any]:
+    work = check.worklist
+    return {
+        "title": "Labels to look at",
+        "summary": work.summary(),
+        "tiles": [_tile(check, doubt) for doubt in work.doubts[:SHOWN]],
+        "total": len(work.doubts),
+        "pairs": _pairs(check),
+        "curve": "" if check.curve is None else check.curve.summary(),
+        "map_note": "" if check.plane is None else check.plane.note,
+        "notes": check.notes,
+        "figures": _figures(check),
+    }
+
+
+def _tile(check: "LabelCheck", doubt) -> dict[str, Any]:
+    pixels = sheets.picture(check.images.table.read(doubt.row), 200)
+    name = Path(doubt.file).name
+    return {"doubt": doubt, "uri": html.data_uri(Image.fromarray(pixels)), "name": name}
+
+
+def _pairs(check: "LabelCheck", most: int = 10) -> list[tuple[str, str, int]]:
+    """Returns the most frequent (given label, suggested label, images) of the list."""
+    counts: dict[tuple[str, str], int] = {}
+    for doubt in check.worklist.doubts:
+        if doubt.suggested:
+            key = (doubt.label, doubt.suggested)
+            counts[key] = counts.get(key, 0) + 1
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return [(*pair, count) for pair, count in ranked[:most]]
+
+
+def _figures(check: "LabelCheck") -> dict[str, str]:
+    drawn = {}
+    if check.plane is not None:
+        rows = check.plane.rows
+        doubtful = np.isin(rows, [doubt.row for doubt in check.worklist.doubts])
+        names = check.images.class_names
+        drawn["Map of the images"] = charts.data_map(
+            check.plane.points, check.images.labels[rows], names, doubtful
+        )
+    if check.curve is not None:
+        drawn["Error by number of images"] = charts.more_images(check.curve)
+    return {title: plots.to_svg(figure, title) for title, figure in drawn.items()}

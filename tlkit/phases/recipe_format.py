@@ -1,0 +1,256 @@
+"""Recipe files: a training run written down as a short Python file that runs as it stands.
+
+The settings are one literal dict near the top, `SETTINGS`, so a program reads them without running
+the file and a person edits them without learning a format. `python winner.py` trains; so does
+`tlkit finetune --plan winner.py`.
+"""
+
+import ast
+import dataclasses
+import os
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tlkit import files
+from tlkit.errors import TlkitError, unknown
+
+if TYPE_CHECKING:
+    from tlkit.features.store import Store
+    from tlkit.models.classifier import Classifier
+    from tlkit.phases.phase import Phase
+    from tlkit.training.run import Run
+
+# What a recipe may say, and what holds where it says nothing. `data` are further arguments of
+# `load_images`; `phases` is None for the plan `fine_tune` makes by itself.
+KEYS: dict[str, Any] = {
+    "source": None,
+    "data": {},
+    "backbone": "mobilenet_v2",
+    "weights": "imagenet",
+    "size": None,
+    "resize": "crop",
+    "channels": 3,
+    "head": {},
+    "replace_from": None,
+    "phases": None,
+    "seed": 0,
+}
+_CODE = """
+
+def main():
+    from tlkit import recipe_files
+
+    recipe_files.main(SETTINGS, __doc__)
+
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+def write(
+    path: str | os.PathLike[str],
+    recipe: Mapping[str, Any],
+    notes: Mapping[str, str] | None = None,
+    title: str = "Settings for one training run.",
+) -> None:
+    """Writes `recipe` as a Python file that trains when it is run, atomically.
+
+    Args:
+        recipe: Keys of `KEYS`. A `Head` or `Phase` may stand for its dict; of a phase only what
+            differs from the defaults is written.
+        notes: A reason by key, or by `phase name.field`, put as a comment above its line.
+        title: First line of the file's docstring.
+
+    Raises:
+        TlkitError: An unknown key, or a value that is no Python literal.
+    """
+    settings = {key: _plain(value) for key, value in recipe.items()}
+    _check(settings, "The recipe")
+    name = Path(path).name
+    lines = ['"""' + _quoted(title), "", f"    python {name}", f"    tlkit finetune --plan {name}"]
+    lines += ['"""', "", "SETTINGS = {", *_entries(settings, dict(notes or {})), "}"]
+    files.write_text(path, "\n".join(lines) + "\n" + _CODE)
+
+
+def read(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Returns the settings of a recipe file, with the default of every key it leaves out.
+
+    The file is parsed, never run, so a recipe from elsewhere can be looked at safely.
+
+    Raises:
+        TlkitError: No such file, no literal `SETTINGS` in it, or an unknown key.
+    """
+    try:
+        tree = ast.parse(Path(path).read_text(encoding="utf-8"))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise TlkitError(f"Cannot read the recipe {path}: {error}.") from error
+    found = [node.value for node in tree.body if _assigns(node, "SETTINGS")]  # type: ignore
+    if not found:
+        raise TlkitError(f"{path} is no recipe: it has no line `SETTINGS = {{...}}`.")
+    try:
+        settings = ast.literal_eval(found[-1])
+    except ValueError as error:
+        raise TlkitError(f"{path}: SETTINGS must be plain values, not code ({error}).") from error
+    _check(settings, str(path))
+    return {**KEYS, **settings}
+
+
+def plan(settings: Mapping[str, Any]) -> "tuple[Phase, ...] | None":
+    """Returns the phases a recipe describes, or None where it leaves them to `fine_tune`."""
+    from tlkit.phases.phase import Phase
+
+    if settings.get("phases") is None:
+        return None
+    known = {field.name for field in dataclasses.fields(Phase)}
+    for phase in settings["phases"]:
+        for name in phase.keys() - known:
+            raise unknown("field of a phase", name, known)
+    return tuple(Phase(**phase) for phase in settings["phases"])
+
+
+def classifier(settings: Mapping[str, Any], class_names: Sequence[str]) -> "Classifier":
+    """Builds the untrained classifier a recipe describes."""
+    from tlkit.images.pixels import PixelRule
+    from tlkit.models.classifier import Classifier, Head, default_size
+
+    settings = {**KEYS, **settings}
+    if (Path(settings["backbone"]) / "classifier.json").exists():
+        size = None  # a run folder brings its own pixel rule
+    else:
+        side = settings["size"] or default_size(settings["backbone"])
+        size = PixelRule(side, settings["resize"], settings["channels"])
+    return Classifier(
+        settings["backbone"],
+        class_names,
+        weights=settings["weights"],
+        size=size,
+        head=Head(**settings["head"]),
+        replace_from=settings["replace_from"],
+        seed=settings["seed"],
+    )
+
+
+def train(
+    settings: Mapping[str, Any], out: str | Path | None = None, store: "Store | None" = None
+) -> "Run":
+    """Loads the images, builds the model and trains it as the settings say; returns the run.
+
+    Raises:
+        TlkitError: The settings name no source of images, or one that cannot be read.
+    """
+    from tlkit.images.dataset import load_images
+
+    settings = {**KEYS, **settings}
+    if not settings["source"]:
+        raise TlkitError("The recipe names no images: set `source` to a folder, CSV file or name.")
+    data = load_images(settings["source"], **settings["data"])
+    model = classifier(settings, data.class_names)
+    return model.fine_tune(data, plan(settings), out=out, seed=settings["seed"], store=store)
+
+
+def main(settings: Mapping[str, Any], description: str = "") -> None:
+    """What a recipe file does when it is run: train, then evaluate on the test images."""
+    import argparse
+
+    parser = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
+    parser.add_argument("--source", default=settings.get("source"), help="other images")
+    parser.add_argument("--out", help="run folder")
+    arguments = parser.parse_args()
+    run = train({**settings, "source": arguments.source}, arguments.out)
+    if len(run.require_data().test):
+        print(f"\nTest images: {run.evaluate()}")
+    print(f"\nReport: {run.report()}")
+
+
+def describe_phase(phase: "Phase") -> dict[str, Any]:
+    """Returns the name of a phase and those of its fields that differ from the defaults."""
+    values = {"name": phase.name}
+    for field in dataclasses.fields(phase):
+        value = getattr(phase, field.name)
+        if field.name != "name" and value != _default(field):
+            values[field.name] = value
+    return values
+
+
+def _default(field) -> Any:
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return field.default
+
+
+def _plain(value: Any) -> Any:
+    """Returns heads and phases as dicts, paths as text, all else as it is."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        if hasattr(value, "unfreeze"):
+            return describe_phase(value)  # type: ignore[arg-type]
+        return dataclasses.asdict(value)
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _check(settings: Any, where: str) -> None:
+    if not isinstance(settings, dict):
+        raise TlkitError(f"{where}: SETTINGS must be a dict, not {type(settings).__name__}.")
+    for key, value in settings.items():
+        if key not in KEYS:
+            raise unknown(f"setting in {where}", key, KEYS)
+        if not _is_literal(value):
+            raise TlkitError(f"{where}: {key} = {value!r} cannot be written as a plain value.")
+
+
+def _is_literal(value: Any) -> bool:
+    try:
+        return ast.literal_eval(repr(value)) == value
+    except (ValueError, SyntaxError):
+        return False
+
+
+def _assigns(node: ast.stmt, name: str) -> bool:
+    targets = node.targets if isinstance(node, ast.Assign) else []
+    return any(isinstance(target, ast.Name) and target.id == name for target in targets)
+
+
+def _entries(settings: Mapping[str, Any], notes: dict[str, str]) -> list[str]:
+    lines = []
+    for key, value in settings.items():
+        lines += _note(notes.get(key), 4)
+        if key == "phases" and value is not None:
+            lines += ["    'phases': [", *_phases(value, notes), "    ],"]
+        else:
+            lines.append(f"    {key!r}: {value!r},")
+    return [line.replace("'", '"') if _safe(line) else line for line in lines]
+
+
+def _phases(phases: Sequence[Mapping[str, Any]], notes: dict[str, str]) -> list[str]:
+    lines = []
+    for phase in phases:
+        lines.append("        {")
+        for field, value in phase.items():
+            lines += _note(notes.get(f"{phase.get('name')}.{field}"), 12)
+            lines.append(f"            {field!r}: {value!r},")
+        lines.append("        },")
+    return lines
+
+
+def _safe(line: str) -> bool:
+    """Says whether quotes of the other kind mean the same: a line of code without either inside."""
+    return not line.lstrip().startswith("#") and '"' not in line and "\\" not in line
+
+
+def _note(text: str | None, indent: int) -> list[str]:
+    lines = textwrap.wrap(_one_line(text or ""), 96 - indent)
+    return [f"{' ' * indent}# {line}" for line in lines]
+
+
+def _quoted(text: str) -> str:
+    return _one_line(text).replace("\\", "/").replace('"', "'")
+
+
+def _one_line(text: str) -> str:
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
