@@ -151,7 +151,7 @@ def _advice(advice) -> dict:
 
 
 def _train(case: Case, data, plan, random: bool, store) -> dict:
-    from tlkit.features.frozen import pixel_rows
+    from tlkit.features.decoded import pixel_rows
     from tlkit.models.classifier import Classifier
 
     model = Classifier(

@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from tlkit.features import decoded
+
 BACKBONE, SIZE, STAGE, BATCH = "mobilenet_v2", 160, "stage5", 32
 PASSES = 3
 
@@ -128,7 +130,7 @@ def forward(data, weights: str) -> dict[str, Any]:
     rule = tlkit.PixelRule(SIZE, "squash")
     model = tlkit.Classifier(BACKBONE, data.class_names, size=rule, weights=weights)
     net = model.segment(PIXELS, POOLED)
-    images = features.pixel_rows(Store(), data.train, rule)
+    images = decoded.pixel_rows(Store(), data.train, rule)
     rates = {}
     with contextlib.ExitStack() as stack:
         for name, make in ENGINES.items():
@@ -140,7 +142,7 @@ def forward(data, weights: str) -> dict[str, Any]:
 
     def decoded_only():
         frozen.store = Store()
-        features.pixel_rows(frozen.store, data.train, rule)
+        decoded.pixel_rows(frozen.store, data.train, rule)
 
     def extract():
         return frozen.rows(data.train, POOLED, features.View())

@@ -20,11 +20,11 @@ from tlkit.evaluation import probes
 from tlkit.evaluation.folds import grouped_folds
 from tlkit.features.frozen import Frozen, View
 from tlkit.features.store import Store
-from tlkit.images import checks, sources
-from tlkit.inspection import neighbours
+from tlkit.images import checks, dataset, sources
 from tlkit.labels import confident_learning, doubts
+from tlkit.labels.worklist import Worklist
 from tlkit.models.classifier import POOLED
-from tlkit.phases import recipe_format
+from tlkit.workflows import recipes
 
 SHARE, COPIES = 0.05, 20
 
@@ -42,9 +42,9 @@ class Known:
 
 def known(folder: str, backbone: str, weights: str, size: int | None) -> Known:
     """Returns what all seeds share."""
-    images = neighbours.gather(folder)
+    images = dataset.gather(folder)
     settings = {"backbone": backbone, "weights": weights, "size": size}
-    model = recipe_format.classifier(settings, images.class_names)
+    model = recipes.classifier(settings, images.class_names)
     features = Frozen(model, Store.default()).rows(images, POOLED, View())
     table = images.table
     clusters = checks.check(table).clusters
@@ -95,7 +95,7 @@ def flips(base: Known, seed: int, share: float = SHARE) -> dict:
     }
 
 
-def worklist_rows(worklist: doubts.Worklist) -> dict[int, str]:
+def worklist_rows(worklist: Worklist) -> dict[int, str]:
     """Returns row -> suggested label."""
     return {doubt.row: doubt.suggested for doubt in worklist.doubts}
 
@@ -112,7 +112,7 @@ def copies(folder: str, count: int = COPIES, seed: int = 0) -> tuple[int, int]:
 
     A copy is reduced to 80 % and written again as JPEG of quality 80.
     """
-    table = neighbours.gather(folder).table
+    table = dataset.gather(folder).table
     rng = np.random.default_rng(seed)
     rows = rng.choice(len(table), min(count, len(table)), replace=False)
     with tempfile.TemporaryDirectory() as place:

@@ -17,11 +17,11 @@ from typing import Any
 from tlkit import files
 from tlkit.advice.advise import quick_advice
 from tlkit.images.dataset import load_images
-from tlkit.phases import recipe_format
 from tlkit.tuning import finalists, search
 from tlkit.tuning import worker as workers
 from tlkit.tuning.finalists import Finalist
 from tlkit.tuning.searcher import Hunt, Options
+from tlkit.workflows import recipes
 
 FRESH = 1000  # seeds from here on are the control's own
 
@@ -42,7 +42,7 @@ def main() -> None:
         "backbone": arguments.backbone, "size": arguments.size,
         "weights": None if arguments.weights == "none" else arguments.weights,
     }  # fmt: skip
-    model = recipe_format.classifier(origin, data.class_names)
+    model = recipes.classifier(origin, data.class_names)
     out, arguments.plan = Path(arguments.out), quick_advice(model, data).phases
     contest = _search(model, data, arguments, out)
     entries = _train(model, data, contest, arguments, out)

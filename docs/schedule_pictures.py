@@ -8,7 +8,7 @@ from pathlib import Path
 import matplotlib
 from matplotlib.figure import Figure
 
-from tlkit.pages.charts import BLUE, STYLE
+from tlkit.pages.figures import BLUE, STYLE
 from tlkit.phases.phase import Phase, rate_at
 from tlkit.phases.schedules import SCHEDULES
 

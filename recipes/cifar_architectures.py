@@ -48,7 +48,7 @@ import numpy as np
 
 import tlkit
 from tlkit import nets
-from tlkit.backbones.loading import Backbone, Stage
+from tlkit.backbones.backbone import Backbone, Stage
 from tlkit.backbones.preprocess import Preprocess
 
 DROPOUT = ("maxpool-dropout", "maxpool-dropout-dense", "maxpool")

@@ -18,13 +18,13 @@ from matplotlib.figure import Figure
 import tlkit
 from tlkit import progress
 from tlkit.evaluation import bootstrap as resampling
-from tlkit.features import frozen
+from tlkit.features import decoded
 from tlkit.images import sources, table
-from tlkit.pages import charts
+from tlkit.pages import figures
 
 DIGITS = "digits"
 HEAD = tlkit.Head("linear", dropout=0.0, init="scaled")  # the last layer of a classic net
-COLOURS = (*charts.SERIES, charts.RED)
+COLOURS = (*figures.SERIES, figures.RED)
 Interval = tuple[float, float, float]  # mean, low, high
 
 
@@ -99,7 +99,7 @@ def train(model: tlkit.Classifier, data: tlkit.Data, phase: tlkit.Phase, out: Pa
 def right(run: tlkit.Run) -> np.ndarray:
     """Returns whether each test image is recognised, bool [images]."""
     images = run.require_data().test
-    rows = frozen.pixel_rows(tlkit.Store.default(), images, run.model.rule)
+    rows = decoded.pixel_rows(tlkit.Store.default(), images, run.model.rule)
     return run.model.logits(rows).argmax(-1) == images.labels
 
 
@@ -133,7 +133,7 @@ def differences(results: Mapping[str, np.ndarray], pairs: Iterable[tuple[str, st
 def plot(path: Path, lines: Mapping[str, Mapping[Any, Interval]], x: str, y: str) -> None:
     """Saves a PNG of series of x value -> interval; the series "a+" has the colour of "a"."""
     colours = dict(zip(dict.fromkeys(n.rstrip("+") for n in lines), COLOURS, strict=False))
-    with matplotlib.rc_context(charts.STYLE):
+    with matplotlib.rc_context(figures.STYLE):
         figure = Figure(figsize=(6.4, 3.8), layout="constrained")
         axes = figure.subplots()
         for name, points in lines.items():

@@ -24,7 +24,7 @@ import numpy as np
 from keras import layers
 
 import tlkit
-from tlkit.backbones.loading import Backbone, Stage
+from tlkit.backbones.backbone import Backbone, Stage
 from tlkit.backbones.preprocess import Preprocess
 
 RULE = tlkit.PixelRule(32, "squash", channels=1)

@@ -27,7 +27,7 @@ import comparison
 import numpy as np
 
 import tlkit
-from tlkit.features import frozen
+from tlkit.features import decoded
 from tlkit.images import pixels, table
 
 NETS = {"pooling, stride 1": "illing", "pooling, stride 2": "illing-pool2", "dense": "mlp"}
@@ -79,7 +79,7 @@ def _train(name: str, data: tlkit.Data, arguments, seed: int) -> tlkit.Run:
 def _moved(run: tlkit.Run, shift: int) -> np.ndarray:
     """Returns the test images, moved to the right; zeros come in from the left."""
     test = run.require_data().test
-    rows = frozen.pixel_rows(tlkit.Store.default(), test, run.model.rule)
+    rows = decoded.pixel_rows(tlkit.Store.default(), test, run.model.rule)
     return np.roll(rows, shift, axis=2).astype(np.float32)
 
 

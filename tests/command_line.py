@@ -24,7 +24,7 @@ from tlkit.serving import saved_model
 from tlkit.training import rate_finder
 from tlkit.training.run import Run
 from tlkit.tuning import search as searching
-from tlkit.tuning.search import SearchResult
+from tlkit.tuning.result import SearchResult
 from tlkit.workflows import demo
 
 NAMES = ("red", "blue", "green")  # as a data set may give them

@@ -49,7 +49,7 @@ def tiny_backbone(seed: int = 0, size: int = 32):
     """Returns three stages of convolution, BatchNorm and ReLU, with some real statistics."""
     import keras
 
-    from tlkit.backbones.loading import Backbone, Stage
+    from tlkit.backbones.backbone import Backbone, Stage
     from tlkit.backbones.preprocess import Preprocess
 
     keras.utils.set_random_seed(seed)

@@ -9,10 +9,11 @@ import tensorflow as tf
 from tests import plain_net
 from tests.conftest import tiny_backbone
 from tlkit.augmentation import apply
-from tlkit.features import frozen
+from tlkit.features import decoded
 from tlkit.features.frozen import Rows
 from tlkit.images.pixels import PixelRule
-from tlkit.models.classifier import Classifier, Head
+from tlkit.models.classifier import Classifier
+from tlkit.models.heads import Head
 from tlkit.phases.phase import Phase
 from tlkit.training import phase_trainer
 
@@ -120,7 +121,7 @@ class Done:
 
 def shown_loss(v, store, images, view, strength):
     """Returns the plain net's mean loss on one view of `photos` with seed 3."""
-    pixels = frozen.pixel_rows(store, images, PixelRule(32))
+    pixels = decoded.pixel_rows(store, images, PixelRule(32))
     policy = apply.policy("photos", strength)
     x = plain_net.preprocessed(apply.look(pixels, images.hashes, policy, 3, view))
     each = plain_net.cross_entropy(np.eye(3, dtype="f4")[images.labels], plain_net.logits(v, x))

@@ -18,6 +18,7 @@ from tlkit.models.classifier import PIXELS, Classifier
 from tlkit.phases import phase as phases
 from tlkit.phases import recipe_format
 from tlkit.planning import costs
+from tlkit.workflows import recipes
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def store():
 
 def test_stage_rows_are_pooled_stage_outputs(classifier, data, store):
     found = stages.stage_features(classifier, data.train, store)
-    from tlkit.features.frozen import pixel_rows
+    from tlkit.features.decoded import pixel_rows
 
     pixels = pixel_rows(store, data.train, classifier.rule)[:8].astype(np.float32)
     for name in classifier.stages:
@@ -112,7 +113,7 @@ def test_the_recipe_brings_the_same_images_and_network(advised):
     assert len(data.test) == 12 and data.table.root == folder.parent / "photos"
     facts = json.loads((folder / "advice.json").read_text())["facts"]
     assert (facts["images"], facts["tested"], facts["classes"]) == (len(data.train), 12, 3)
-    model = recipe_format.classifier(recipe, data.class_names)
+    model = recipes.classifier(recipe, data.class_names)
     assert model.backbone.name == "lenet-caffe" and model.rule.size == 28
 
 

@@ -12,12 +12,12 @@ from tests.test_advice_rules import FACTS, changed
 from tlkit.advice import charts, rules
 from tlkit.advice import lines as advice_text
 from tlkit.advice import page as advice_page
-from tlkit.advice.advise import Advice
 from tlkit.advice.candidates import ALL, Candidate
 from tlkit.advice.domain import Domain
 from tlkit.advice.image_kind import Kind
+from tlkit.advice.result import Advice
 from tlkit.evaluation.probes import Accuracy, Probe
-from tlkit.pages import charts as plots
+from tlkit.pages import figures
 from tlkit.planning import costs
 from tlkit.planning.estimate import Estimate, PhaseCost
 
@@ -198,7 +198,7 @@ def test_accuracy_is_drawn_against_cost():
     points = [dots.get_offsets()[0] for dots in axes.collections]
     np.testing.assert_allclose(points, [(300, 90), (600, 80), (30, 70)])
     colours = [to_hex(dots.get_facecolor()[0]) for dots in axes.collections]
-    assert colours == [plots.BLUE, plots.BLUE, plots.GRAY]
+    assert colours == [figures.BLUE, figures.BLUE, figures.GRAY]
     np.testing.assert_allclose([line.get_ydata() for line in axes.lines],
                                [(85, 93), (75, 83), (65, 73)])  # fmt: skip
     big = dataclasses.replace(FIRST, cost=dataclasses.replace(FIRST.cost, parameters=9_000_000))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tlkit import files
 from tlkit.augmentation import apply
 from tlkit.augmentation.apply import OPERATIONS, POLICIES, Change, Policy
+from tlkit.augmentation.draws import view_parameters
 from tlkit.augmentation.pixel_changes import CHANGES
 from tlkit.errors import TlkitError
 
@@ -20,7 +21,7 @@ ALL = Policy(mirror=True, rotate=20, changes=tuple(Change(name, 0.05) for name i
 
 
 def views(policy, hashes=HASHES, images=IMAGES, seed=0, view=0):
-    numbers = apply.view_parameters(hashes, images.shape[1:3], policy, seed, view)
+    numbers = view_parameters(hashes, images.shape[1:3], policy, seed, view)
     return apply.apply(tf.constant(images), numbers, policy).numpy()
 
 
@@ -96,9 +97,9 @@ def test_draws_are_uniform_and_differ_by_seed_view_lane_and_stream():
 
 
 def test_one_more_change_does_not_alter_the_others():
-    one = apply.view_parameters(HASHES, (8, 8), Policy(changes=(Change("blur", 1),)), 0, 0)
+    one = view_parameters(HASHES, (8, 8), Policy(changes=(Change("blur", 1),)), 0, 0)
     both = Policy(changes=(Change("noise", 0.1), Change("blur", 1)))
-    two = apply.view_parameters(HASHES, (8, 8), both, 0, 0)
+    two = view_parameters(HASHES, (8, 8), both, 0, 0)
     np.testing.assert_array_equal(one["values"]["blur_0"], two["values"]["blur_0"])
 
 
@@ -154,7 +155,7 @@ def test_a_weak_view_is_near_the_image():
 
 def test_pick_applies_that_many_changes():
     changes = tuple(Change(name, 0.3) for name in ("brightness", "contrast", "blur", "jpeg"))
-    numbers = apply.view_parameters(HASHES, (8, 8), Policy(changes=changes, pick=2), 0, 0)
+    numbers = view_parameters(HASHES, (8, 8), Policy(changes=changes, pick=2), 0, 0)
     counts = np.sum(list(numbers["masks"].values()), 0)
     np.testing.assert_array_equal(counts, 2)
     assert all(5 < mask.sum() < 35 for mask in numbers["masks"].values())
@@ -165,7 +166,7 @@ def _names(policy):
 
 
 def test_augmix_is_an_average_of_the_image_and_chains():
-    numbers = apply.view_parameters(HASHES, (17, 21), POLICIES["augmix"], 0, 0)
+    numbers = view_parameters(HASHES, (17, 21), POLICIES["augmix"], 0, 0)
     np.testing.assert_allclose(numbers["weights"].sum(1), 1, rtol=1e-5)
     assert numbers["weights"].min() >= 0
     for chain in numbers["chains"]:
@@ -173,7 +174,7 @@ def test_augmix_is_an_average_of_the_image_and_chains():
         assert 1 <= np.sum(list(chain["masks"].values()), 0).max() <= 3
     bright = Policy(changes=(Change("brightness", 0.4),), pick=1, chains=3)
     gray = np.full((40, 8, 8, 3), 120.0, np.float32)
-    parts = apply.view_parameters(HASHES, (8, 8), bright, 0, 0)
+    parts = view_parameters(HASHES, (8, 8), bright, 0, 0)
     offsets = np.concatenate([c["values"]["brightness_0"] for c in parts["chains"]], 1) * 255
     expected = 120 + np.sum(parts["weights"][:, 1:] * offsets, 1)
     np.testing.assert_allclose(views(bright, images=gray)[:, 0, 0, 0], expected, rtol=1e-4)

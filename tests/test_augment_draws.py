@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tests.test_augment_rules import HASHES, NOISE, spreads, views
 from tlkit import files
-from tlkit.augmentation import apply
+from tlkit.augmentation import apply, draws
 from tlkit.augmentation.apply import OPERATIONS, Change, Policy
 from tlkit.augmentation.pixel_changes import CHANGES
 
@@ -39,19 +39,19 @@ def test_seed_view_and_content_each_change_what_is_drawn(policy):
 
 def test_draws_take_all_of_a_seed_and_the_first_64_bits_of_content():
     seeds = [0, 1, 2**16, 2**31, 2**32 - 1]
-    rows = [apply.draws(HASHES[:1], seed, 0, 3).tobytes() for seed in seeds]
-    rows += [apply.draws(HASHES[:1], 0, view, 3).tobytes() for view in (1, 2, 1000)]
+    rows = [draws.draws(HASHES[:1], seed, 0, 3).tobytes() for seed in seeds]
+    rows += [draws.draws(HASHES[:1], 0, view, 3).tobytes() for view in (1, 2, 1000)]
     names = [digit * 16 for digit in "123"] + ["0" * 15 + "1" + "0" * 16]
-    rows += [apply.draws([name], 0, 0, 3).tobytes() for name in names]
-    rows += [apply.draws(HASHES[:1], 0, 0, 3, stream).tobytes() for stream in ("a", "b")]
+    rows += [draws.draws([name], 0, 0, 3).tobytes() for name in names]
+    rows += [draws.draws(HASHES[:1], 0, 0, 3, stream).tobytes() for stream in ("a", "b")]
     assert len(set(rows)) == len(rows)
-    assert apply.draws(HASHES, 5, 6, 3).shape == (120, 3)
-    np.testing.assert_array_equal(apply.draws(HASHES, 5, 6, 9)[:, :3],
-                                  apply.draws(HASHES, 5, 6, 3))  # fmt: skip
+    assert draws.draws(HASHES, 5, 6, 3).shape == (120, 3)
+    np.testing.assert_array_equal(draws.draws(HASHES, 5, 6, 9)[:, :3],
+                                  draws.draws(HASHES, 5, 6, 3))  # fmt: skip
 
 
 def test_numbers_are_from_zero_to_below_one_in_every_column():
-    found = apply.draws([files.content_hash(i.to_bytes(4)) for i in range(3000)], 1, 2, 5)
+    found = draws.draws([files.content_hash(i.to_bytes(4)) for i in range(3000)], 1, 2, 5)
     assert found.min() >= 0 and found.max() < 1 and found.dtype == np.float32
     for column in found.T:
         assert np.abs(np.histogram(column, 6, (0, 1))[0] - 500).max() < 100
@@ -77,7 +77,7 @@ def test_pick_counts_changes_of_place_too():
     images = np.broadcast_to(gray, (120, 14, 18, 3)).copy()
     for pick, expected in ((1, 1), (2, 2), (0, 3)):
         policy = Policy(changes=changes, pick=pick)
-        numbers = apply.view_parameters(HASHES, (14, 18), policy, 0, 0)
+        numbers = draws.view_parameters(HASHES, (14, 18), policy, 0, 0)
         transform, lens = numbers["transform"], numbers["fields"]["lens_0"]
         moved = np.abs(transform - [1, 0, 0, 0, 1, 0, 0, 0]).max(1) > 1e-6
         lit = numbers["masks"].get("brightness_0", np.ones(120, bool))
@@ -90,7 +90,7 @@ def test_pick_counts_changes_of_place_too():
 def test_chains_have_one_to_pick_changes_equally_often():
     changes = tuple(Change(name, 0.3) for name in ("brightness", "contrast", "blur", "jpeg"))
     policy = Policy(changes=changes, pick=3, chains=2)
-    numbers = apply.view_parameters(HASHES, (8, 8), policy, 0, 0)
+    numbers = draws.view_parameters(HASHES, (8, 8), policy, 0, 0)
     depths = [np.sum(list(chain["masks"].values()), 0) for chain in numbers["chains"]]
     for depth in depths:
         np.testing.assert_allclose(np.bincount(depth, minlength=4)[1:4] / 120, 1 / 3, atol=0.13)
@@ -101,7 +101,7 @@ def test_chains_have_one_to_pick_changes_equally_often():
 def test_shares_of_chains_are_as_the_paper_has_them():
     policy = Policy(changes=(Change("blur", 1),), pick=1, chains=3)
     many = [files.content_hash(i.to_bytes(4)) for i in range(3000)]
-    weights = apply.view_parameters(many, (8, 8), policy, 0, 0)["weights"]
+    weights = draws.view_parameters(many, (8, 8), policy, 0, 0)["weights"]
     np.testing.assert_allclose(np.histogram(weights[:, 0], 4, (0, 1))[0] / 3000, 0.25, atol=0.03)
     rest = weights[:, 1:] / weights[:, 1:].sum(1, keepdims=True)  # Dirichlet(1, 1, 1)
     np.testing.assert_allclose(rest.mean(0), 1 / 3, atol=0.02)
@@ -117,7 +117,7 @@ def test_chains_start_from_the_image_as_the_policys_own_warp_left_it():
 def test_chains_are_averaged_with_the_image_by_their_shares():
     policy = Policy(changes=(Change("shift", 0.4), Change("solarize", 1)), pick=2, chains=2)
     images = SMALL.astype(np.float32)
-    numbers = apply.view_parameters(HASHES[:40], images.shape[1:3], policy, 0, 0)
+    numbers = draws.view_parameters(HASHES[:40], images.shape[1:3], policy, 0, 0)
     unchained = dataclasses.replace(policy, chains=0)
     parts = [images] + [
         apply.apply(tf.constant(images), chain, unchained).numpy() for chain in numbers["chains"]
@@ -172,7 +172,7 @@ RANGES = {
 @pytest.mark.parametrize("name", CHANGES)
 def test_the_values_of_a_change_fill_its_range(name):
     low, high = RANGES[name]
-    numbers = apply.view_parameters(HASHES, (8, 8), Policy(changes=(Change(name, 0.5),)), 0, 0)
+    numbers = draws.view_parameters(HASHES, (8, 8), Policy(changes=(Change(name, 0.5),)), 0, 0)
     values = numbers["values"][f"{name}_0"][:, : 3 if name == "colour_shift" else 1]
     bent = np.log(values) if name == "gamma" else values
     low, high = (np.log(low), np.log(high)) if name == "gamma" else (low, high)

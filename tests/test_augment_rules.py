@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from tlkit import files
-from tlkit.augmentation import apply
+from tlkit.augmentation import apply, draws
 from tlkit.augmentation.apply import Change, Policy
 
 HASHES = [files.content_hash(bytes([i, 3])) for i in range(120)]
@@ -22,7 +22,7 @@ MIDDLE = slice(8, 23), slice(12, 35)  # far from what lies beyond the border
 
 def views(policy, images, seed=0, view=0, hashes=None):
     hashes = HASHES[: len(images)] if hashes is None else hashes
-    numbers = apply.view_parameters(hashes, images.shape[1:3], policy, seed, view)
+    numbers = draws.view_parameters(hashes, images.shape[1:3], policy, seed, view)
     return apply.apply(tf.constant(images), numbers, policy).numpy()
 
 

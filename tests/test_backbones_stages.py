@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.backbone_helpers import pixels, run, scramble
-from tlkit.backbones import loading
+from tlkit.backbones import backbone, loading
 from tlkit.backbones.table import TABLE
 from tlkit.errors import TlkitError
 
@@ -18,20 +18,20 @@ def narrow():
 
 
 def test_where_freezing_ends(narrow):
-    assert loading.frozen_until(narrow, "stage1") is None
-    assert loading.frozen_until(narrow, "stage2") == "expanded_conv_project_BN"
-    assert loading.frozen_until(narrow, "stage5") == "block_12_add"
-    assert loading.frozen_until(narrow, "block_13_expand") == "block_12_add"
-    assert loading.frozen_until(narrow, "Conv_1") == "block_16_project_BN"
+    assert backbone.frozen_until(narrow, "stage1") is None
+    assert backbone.frozen_until(narrow, "stage2") == "expanded_conv_project_BN"
+    assert backbone.frozen_until(narrow, "stage5") == "block_12_add"
+    assert backbone.frozen_until(narrow, "block_13_expand") == "block_12_add"
+    assert backbone.frozen_until(narrow, "Conv_1") == "block_16_project_BN"
     with pytest.raises(TlkitError, match=r"Unknown stage .* 'block_13_expand_BN'.*block_13_expand"):
-        loading.frozen_until(narrow, "block_13_expand_BN")
+        backbone.frozen_until(narrow, "block_13_expand_BN")
 
 
 def test_replaced_stages_are_new_and_others_bit_equal(narrow):
     scramble(narrow.net)
     before = {v.path: v.numpy() for v in narrow.net.weights}
-    loading.reinitialise(narrow, ["stage4", "stage5"], seed=1)
-    layers = loading.stage_layers(narrow)
+    backbone.reinitialise(narrow, ["stage4", "stage5"], seed=1)
+    layers = backbone.stage_layers(narrow)
     new = {
         v.path for stage in ("stage4", "stage5") for layer in layers[stage] for v in layer.weights
     }
@@ -40,12 +40,12 @@ def test_replaced_stages_are_new_and_others_bit_equal(narrow):
         changed = not np.array_equal(variable.numpy(), before[variable.path])
         assert changed == (variable.path in new), variable.path
     with pytest.raises(TlkitError, match=r"Unknown stage of mobilenet_v2_0\.35 'stage6'"):
-        loading.reinitialise(narrow, ["stage6"])
+        backbone.reinitialise(narrow, ["stage6"])
 
 
 def test_replaced_stages_depend_on_the_seed(narrow):
     def replaced(seed):
-        loading.reinitialise(narrow, ["stage5"], seed=seed)
+        backbone.reinitialise(narrow, ["stage5"], seed=seed)
         return narrow.net.get_layer("Conv_1").kernel.numpy()
 
     first, second, again = replaced(1), replaced(2), replaced(1)
@@ -54,7 +54,7 @@ def test_replaced_stages_depend_on_the_seed(narrow):
 
 
 def test_each_stage_holds_its_own_layers(narrow):
-    held = {name: [x.name for x in found] for name, found in loading.stage_layers(narrow).items()}
+    held = {name: [x.name for x in found] for name, found in backbone.stage_layers(narrow).items()}
     assert list(held) == [stage.name for stage in narrow.stages]
     ends = {"stage1": "expanded_conv_project_BN", "stage2": "block_2_project_BN",
             "stage3": "block_5_project_BN", "stage4": "block_12_project_BN",
@@ -78,12 +78,12 @@ def test_classic_nets_are_backbones_too():
     assert (b.name, b.size, b.channels) == ("illing", 40, 1)
     assert b.net.input_shape == (None, 40, 40, 1)
     assert b.stages == (
-        loading.Stage("conv1", "pool2"),
-        loading.Stage("conv3", "pool4"),
-        loading.Stage("conv5", "flatten"),
+        backbone.Stage("conv1", "pool2"),
+        backbone.Stage("conv3", "pool4"),
+        backbone.Stage("conv5", "flatten"),
     )
     np.testing.assert_allclose(b.preprocess(pixels(40, 1)), pixels(40, 1) / 255, rtol=1e-6)
-    assert list(loading.stage_layers(b)) == ["conv1", "conv3", "conv5"]
+    assert list(backbone.stage_layers(b)) == ["conv1", "conv3", "conv5"]
     assert b.weights.startswith("random, seed 3, ")
     other = loading.load("illing", channels=1, weights="none", seed=4)
     assert other.weights.split(", ")[-1] != b.weights.split(", ")[-1]

@@ -15,6 +15,7 @@ from tlkit.planning import estimate as planner
 from tlkit.planning.budget import Limits
 from tlkit.planning.estimate import Estimate, PhaseCost
 from tlkit.training import train
+from tlkit.workflows import fine_tuning
 
 HEAD = Phase("head", epochs=4, views=2, augment="flip", batch_size=16, rate=0.01)
 TAIL = dataclasses.replace(HEAD, name="tail", unfreeze="stage3")
@@ -65,7 +66,9 @@ DATA = SimpleNamespace(train=range(10))
 def test_what_does_not_fit_the_time_is_not_trained(monkeypatch, capsys):
     told = Told(monkeypatch, COST)
     store = Store()
-    run = budget.fine_tune("model", DATA, (HEAD, TAIL), Limits(1.4), store=store, seed=7, out="x")
+    run = fine_tuning.fine_tune(
+        "model", DATA, (HEAD, TAIL), Limits(1.4), store=store, seed=7, out="x"
+    )
     (model, data, plan, options) = told.trained[0]
     assert (model, data, options["out"], options["seed"]) == ("model", DATA, "x", 7)
     assert options["store"] is store and [phase.views for phase in plan] == [1, 1]
@@ -80,7 +83,7 @@ def test_what_does_not_fit_the_time_is_not_trained(monkeypatch, capsys):
 def test_the_time_runs_from_the_start_not_from_after_the_estimate(monkeypatch, clock):
     told = Told(monkeypatch, COST, takes=50.0, clock=clock)
     mine = keras.callbacks.Callback()
-    budget.fine_tune("model", DATA, (HEAD,), Limits(2.0), store=Store(), callbacks=[mine])
+    fine_tuning.fine_tune("model", DATA, (HEAD,), Limits(2.0), store=Store(), callbacks=[mine])
     first, deadline = told.trained[0][3]["callbacks"]
     assert first is mine and not deadline.due()
     clock.now += 69
@@ -103,29 +106,29 @@ def test_a_deadline_stops_after_the_epoch_in_which_the_time_is_up(clock):
 def test_rows_are_mapped_from_disk_where_memory_is_short(monkeypatch, tmp_path, capsys):
     told = Told(monkeypatch, LARGE)
     store = Store(tmp_path, memory=10**9)
-    budget.fine_tune("model", DATA, (HEAD,), Limits(memory=2.0), store=store)
+    fine_tuning.fine_tune("model", DATA, (HEAD,), Limits(memory=2.0), store=store)
     # 2 GB less 1 GB for the network, for pixels and three views.
     assert store.memory == 250_000_000 and told.trained[0][3]["store"] is store
     assert told.trained[0][2] == (HEAD,) and told.trained[0][3]["callbacks"] == []
     assert "views of more than 250 MB are mapped" in capsys.readouterr().err
     with pytest.raises(TlkitError, match="too little"):
-        budget.fine_tune("model", DATA, (HEAD,), Limits(memory=0.9), store=store)
+        fine_tuning.fine_tune("model", DATA, (HEAD,), Limits(memory=0.9), store=store)
 
 
 @pytest.mark.parametrize("limits", [Limits(minutes=0), Limits(memory=0)])
 def test_a_limit_of_nothing_is_no_limit_left_out(limits, monkeypatch):
     Told(monkeypatch, COST)
     with pytest.raises(TlkitError, match="too"):
-        budget.fine_tune("model", DATA, (HEAD, TAIL), limits, store=Store())
+        fine_tuning.fine_tune("model", DATA, (HEAD, TAIL), limits, store=Store())
 
 
 def test_a_short_job_without_limits_is_not_timed(monkeypatch, capsys):
     told = Told(monkeypatch, COST)
-    budget.fine_tune("model", DATA, (HEAD, TAIL), Limits())
+    fine_tuning.fine_tune("model", DATA, (HEAD, TAIL), Limits())
     assert not told.estimated and told.trained[0][2] == (HEAD, TAIL) and not told.said
     assert capsys.readouterr().err == "" and told.trained[0][3]["store"].folder is not None
     long = SimpleNamespace(train=range(10_000))
-    budget.fine_tune("model", long, (HEAD, TAIL), Limits())
+    fine_tuning.fine_tune("model", long, (HEAD, TAIL), Limits())
     assert told.estimated and told.trained[1][2] == (HEAD, TAIL) and told.said
     assert "Estimate: at most" in capsys.readouterr().err
 
@@ -232,7 +235,7 @@ def test_the_cost_of_so_many_epochs_by_hand():
     assert budget.expected(COST, [3, 2]) == 4 + (40 + 2 + 3) + (8 + 2 + 20)
     assert budget.expected(COST, [3]) == 4 + (40 + 2 + 3)  # the second phase was left out
     run = SimpleNamespace(records=[{"epochs": 3}], seconds=61)
-    assert budget.compare(COST, run) == "Estimated for these epochs 49 s, took 1 min 01 s."
+    assert fine_tuning.compare(COST, run) == "Estimated for these epochs 49 s, took 1 min 01 s."
 
 
 def test_an_estimate_is_a_table():

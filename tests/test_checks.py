@@ -10,9 +10,10 @@ from PIL import Image
 from tlkit import files
 from tlkit.errors import TlkitError
 from tlkit.images.checks import check
+from tlkit.images.pictures import small
 from tlkit.images.sources import read_source
 from tlkit.images.table import from_arrays
-from tlkit.images.verdicts import judge, small
+from tlkit.images.verdicts import judge
 
 
 def picture(seed, size=(120, 90), detail=24):

@@ -8,7 +8,8 @@ from tlkit.errors import TlkitError
 from tlkit.images.pixels import PixelRule
 from tlkit.models import heads
 from tlkit.models.classes import update_classes
-from tlkit.models.classifier import Classifier, Head
+from tlkit.models.classifier import Classifier
+from tlkit.models.heads import Head
 
 NAMES = ("ant", "bee", "cat", "dog")
 

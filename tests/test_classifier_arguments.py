@@ -15,7 +15,8 @@ from tlkit.errors import TlkitError
 from tlkit.images import pixels
 from tlkit.images.pixels import PixelRule
 from tlkit.models import heads
-from tlkit.models.classifier import Classifier, Head, default_size
+from tlkit.models.classifier import Classifier, default_size
+from tlkit.models.heads import Head
 
 TOLD: set[str] = set()
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.command_line import TINY, tlkit
 from tests.conftest import UNSORTED, write_pictures
-from tlkit.backbones.loading import Backbone, Stage
+from tlkit.backbones.backbone import Backbone, Stage
 from tlkit.backbones.preprocess import Preprocess
 from tlkit.images.dataset import load_images
 from tlkit.images.pixels import PixelRule

@@ -19,7 +19,7 @@ from tlkit.phases.phase import Phase
 from tlkit.serving import saved_model
 from tlkit.training import rate_finder
 from tlkit.tuning import search
-from tlkit.tuning.search import SearchResult
+from tlkit.tuning.result import SearchResult
 
 HEAD = Phase("head", epochs=40, rate=3e-3, patience=6)
 TAIL = Phase("fine-tune", unfreeze="top", epochs=12, rate=3e-4, patience=5)

@@ -33,7 +33,7 @@ from tlkit.phases.phase import Phase
 from tlkit.serving import export
 from tlkit.training.run import Run
 from tlkit.tuning import distributed, search, searcher, space
-from tlkit.tuning.search import SearchResult
+from tlkit.tuning.result import SearchResult
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")))

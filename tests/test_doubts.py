@@ -13,7 +13,7 @@ from tlkit.errors import TlkitError
 from tlkit.evaluation import probes
 from tlkit.evaluation.folds import grouped_folds
 from tlkit.images.dataset import load_images
-from tlkit.labels import confident_learning, doubts, outliers
+from tlkit.labels import confident_learning, doubts, outliers, worklist
 
 NAMES = tuple("abcde")
 
@@ -173,9 +173,9 @@ def marked(tmp_path):
     rows = [("blue/0_0.png", "blue", "red"), ("green/0_1.png", "green", "")]
     rows.append(("red/0_2.png", "red", "blue"))
     items = list(data.table.items)
-    found = [doubts.Doubt(items.index(f), f, a, b, 0.9, ("why",)) for f, a, b in rows]
+    found = [worklist.Doubt(items.index(f), f, a, b, 0.9, ("why",)) for f, a, b in rows]
     path = tmp_path / "out" / "worklist.csv"
-    doubts.write_csv(doubts.Worklist(tuple(found), 36, 0.01, 0.0, np.eye(3) / 3, 1.0), path)
+    worklist.write_csv(worklist.Worklist(tuple(found), 36, 0.01, 0.0, np.eye(3) / 3, 1.0), path)
     return data, path
 
 
@@ -185,7 +185,7 @@ def _mark(path, *marks, **edits):
         row["accept"] = mark
     rows[0].update(edits)
     with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, doubts.COLUMNS)
+        writer = csv.DictWriter(file, worklist.COLUMNS)
         writer.writeheader()
         writer.writerows(rows)
 
@@ -194,11 +194,11 @@ def test_what_the_user_wrote_is_never_overwritten(marked):
     data, path = marked
     _mark(path, "yes", "", "")
     with pytest.raises(TlkitError, match="accepted rows"):
-        doubts.write_csv(doubts.Worklist((), 1, 0.01, 0.0, np.eye(3), 1.0), path)
+        worklist.write_csv(worklist.Worklist((), 1, 0.01, 0.0, np.eye(3), 1.0), path)
     out = path.parent / "labels.csv"
     out.write_text("mine")
     with pytest.raises(TlkitError, match="left as it is"):
-        doubts.accepted(path, data, out)
+        worklist.accepted(path, data, out)
     assert out.read_text() == "mine"
 
 
@@ -215,7 +215,7 @@ def test_a_mark_that_makes_no_sense_is_named(marked, mark, edits, words):
     data, path = marked
     _mark(path, mark, "", "", **edits)
     with pytest.raises(TlkitError, match=words):
-        doubts.accepted(path, data, path.parent / "labels.csv")
+        worklist.accepted(path, data, path.parent / "labels.csv")
 
 
 def test_arrays_have_no_list_of_labels(marked):
@@ -223,4 +223,4 @@ def test_arrays_have_no_list_of_labels(marked):
         (np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3)), np.arange(40) % 2)
     )
     with pytest.raises(TlkitError, match="holds arrays"):
-        doubts.accepted(marked[1], data, marked[1].parent / "labels.csv")
+        worklist.accepted(marked[1], data, marked[1].parent / "labels.csv")

@@ -8,9 +8,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from tlkit.images import exif, pixels, verdicts
+from tlkit.images import exif, pictures, pixels
 from tlkit.images.pixels import PixelRule
-from tlkit.pages import sheets
 
 READ_TAG = tf.function(
     exif.orientation, input_signature=[tf.TensorSpec([], tf.string)], autograph=False
@@ -147,5 +146,5 @@ def test_what_only_pillow_reads_is_turned_before_it_is_passed_on(tag):
 def test_thumbnails_and_tiles_are_turned_alike(tag):
     expected = TURNED[tag](LETTER)
     with Image.open(io.BytesIO(lossless("PNG", tag))) as opened:
-        np.testing.assert_array_equal(verdicts.small(opened, 24), expected)
-    np.testing.assert_array_equal(sheets.picture(lossless("TIFF", tag), 24), expected)
+        np.testing.assert_array_equal(pictures.small(opened, 24), expected)
+    np.testing.assert_array_equal(pictures.picture(lossless("TIFF", tag), 24), expected)

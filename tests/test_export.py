@@ -17,12 +17,13 @@ from PIL import Image
 
 from tests.deaths import Died, Watch, content, watched
 from tlkit import files
-from tlkit.backbones.loading import Backbone, Stage
+from tlkit.backbones.backbone import Backbone, Stage
 from tlkit.backbones.preprocess import Preprocess
 from tlkit.errors import ParityError, TlkitError
 from tlkit.images import pixels
 from tlkit.images.pixels import PixelRule
-from tlkit.models.classifier import Classifier, Head
+from tlkit.models.classifier import Classifier
+from tlkit.models.heads import Head
 from tlkit.serving import export, saved_model
 
 NAMES = ("red", "ant", "Zebra", "sea lion", "blue", "bee", "Ärger")  # more than the five best

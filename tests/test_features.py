@@ -10,10 +10,11 @@ import pytest
 from tests.conftest import UNSORTED, tiny_backbone
 from tests.pictures import Watched, assert_rows, expected, images_of, noise, seen, taken
 from tlkit.augmentation import apply
-from tlkit.backbones.loading import Stage
+from tlkit.backbones.backbone import Stage
 from tlkit.backbones.preprocess import Preprocess
 from tlkit.errors import AuditError, TlkitError
 from tlkit.features import frozen as features
+from tlkit.features.decoded import decoding_ahead, pixel_kind, pixel_rows
 from tlkit.features.frozen import Frozen, View
 from tlkit.features.store import Store
 from tlkit.images import pixels
@@ -34,7 +35,7 @@ def frozen():
 def test_kept_and_live_rows_are_those_of_keras(frozen, boundary, view):
     wanted = expected(frozen.model, IMAGES, boundary, view)
     assert_rows(frozen.rows(IMAGES, boundary, view), wanted)
-    few = features.pixel_rows(frozen.store, IMAGES, frozen.model.rule)[4:9]
+    few = pixel_rows(frozen.store, IMAGES, frozen.model.rule)[4:9]
     assert_rows(frozen.live(few, np.array(IMAGES.hashes[4:9]), view, boundary), wanted[4:9])
 
 
@@ -165,8 +166,8 @@ def test_each_image_is_decoded_once_though_some_are_decoded_ahead(frozen):
         decoded.append(i)
         return IMAGES.table.read(i)
 
-    with features.decoding_ahead(frozen.store, album(read), frozen.model.rule):
-        found = features.pixel_rows(frozen.store, album(read), frozen.model.rule)
+    with decoding_ahead(frozen.store, album(read), frozen.model.rule):
+        found = pixel_rows(frozen.store, album(read), frozen.model.rule)
     np.testing.assert_array_equal(found, seen(IMAGES, frozen.model.rule, View()))
     assert sorted(decoded) == list(range(len(IMAGES)))
 
@@ -179,7 +180,7 @@ def test_decoding_goes_on_while_the_block_does_something_else(frozen):
             last.set()
         return IMAGES.table.read(i)
 
-    with features.decoding_ahead(frozen.store, album(read), frozen.model.rule):
+    with decoding_ahead(frozen.store, album(read), frozen.model.rule):
         assert last.wait(20)  # nobody asked for pixels
 
 
@@ -191,12 +192,12 @@ def test_decoding_ahead_ends_with_the_block(frozen):
         may_go_on.wait(10)
         return IMAGES.table.read(i)
 
-    ahead = features.decoding_ahead(frozen.store, album(read), frozen.model.rule)
+    ahead = decoding_ahead(frozen.store, album(read), frozen.model.rule)
     with pytest.raises(KeyboardInterrupt), ahead:
         begun.wait(10)
         threading.Timer(0.2, may_go_on.set).start()
         raise KeyboardInterrupt
-    kind = features.pixel_kind(frozen.model.rule)
+    kind = pixel_kind(frozen.model.rule)
     assert len(frozen.store.missing(kind, IMAGES.hashes)) == len(IMAGES)
 
 
@@ -204,15 +205,15 @@ def test_trouble_in_decoding_ahead_reaches_who_asks_for_the_pixels(frozen):
     def read(i):
         raise TlkitError("a.jpg is gone")
 
-    with features.decoding_ahead(frozen.store, album(read), frozen.model.rule):
+    with decoding_ahead(frozen.store, album(read), frozen.model.rule):
         pass
     with pytest.raises(TlkitError, match=r"a\.jpg is gone"):
-        features.pixel_rows(frozen.store, album(read), frozen.model.rule)
+        pixel_rows(frozen.store, album(read), frozen.model.rule)
 
 
 def test_pixels_of_files_are_those_of_each_file(data):
     rule = PixelRule(24, "pad")
     order = np.arange(len(data.train))[::-2]
-    found = features.pixel_rows(Store(), taken(data.train, order), rule)
+    found = pixel_rows(Store(), taken(data.train, order), rule)
     wanted = [pixels.load_path(data.train.files[i], rule) for i in order]
     np.testing.assert_array_equal(found, wanted)

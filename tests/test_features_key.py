@@ -11,12 +11,13 @@ from tests.conftest import UNSORTED, tiny_backbone
 from tests.pictures import Watched, assert_rows, expected, images_of, noise, taken
 from tlkit.augmentation import apply
 from tlkit.backbones.preprocess import Preprocess
-from tlkit.features import frozen as features
+from tlkit.features import decoded
 from tlkit.features.frozen import Frozen, View
 from tlkit.features.store import Store
 from tlkit.images import pixels
 from tlkit.images.pixels import PixelRule
-from tlkit.models.classifier import Classifier, Head
+from tlkit.models.classifier import Classifier
+from tlkit.models.heads import Head
 
 GRAY = noise(5, (36, 44))  # one or three channels can be made of it
 OTHER = np.concatenate([255 - GRAY[:1], GRAY[1:]])
@@ -146,17 +147,17 @@ def test_each_pixel_rule_has_pixels_of_its_own(tmp_path):
     for rule in rules:
         store = Watched(tmp_path)
         wanted = [pixels.load_any(images.table.read(i), rule) for i in range(4)]
-        np.testing.assert_array_equal(features.pixel_rows(store, images, rule), wanted)
+        np.testing.assert_array_equal(decoded.pixel_rows(store, images, rule), wanted)
         assert len(store.computed) == 1
     for rule in rules:
         store = Watched(tmp_path)
-        features.pixel_rows(store, images, rule)
+        decoded.pixel_rows(store, images, rule)
         assert store.computed == []
 
 
 def test_pixels_of_gray_pictures_are_kept_by_their_channels():
     store, images = Watched(), images_of(GRAY)
-    shapes = [features.pixel_rows(store, images, PixelRule(32, channels=n)).shape for n in (1, 3)]
+    shapes = [decoded.pixel_rows(store, images, PixelRule(32, channels=n)).shape for n in (1, 3)]
     assert shapes == [(5, 32, 32, 1), (5, 32, 32, 3)]
 
 

@@ -12,12 +12,15 @@ from tests.conftest import tiny_backbone, write_pictures
 from tests.scripted import new_model, pictures
 from tlkit.advice import advise
 from tlkit.errors import TlkitError
-from tlkit.features.frozen import Frozen, View, pixel_kind, pixel_rows
+from tlkit.evaluation import metrics
+from tlkit.features.decoded import pixel_kind, pixel_rows
+from tlkit.features.frozen import Frozen, View
 from tlkit.features.store import Store
 from tlkit.images.dataset import load_images
-from tlkit.models.classifier import PIXELS, POOLED, Classifier, Head
+from tlkit.models.classifier import PIXELS, POOLED, Classifier
+from tlkit.models.heads import Head
 from tlkit.phases.phase import Phase
-from tlkit.training import phase_trainer, session, train
+from tlkit.training import phase_trainer, train
 from tlkit.training.run import Run
 
 HEAD = Phase("head", epochs=3, rate=0.02, views=2, augment="flip", batch_size=16)
@@ -78,7 +81,7 @@ def test_it_learns_and_returns_the_best_epoch(whole):
     run, _, _ = whole
     best = min(row["val_loss"] for row in run.history)
     logits = run.model.logits(pixels_of(run.data.val, run))
-    assert session.log_loss(logits, run.data.val.labels) == pytest.approx(best, rel=2e-3)
+    assert metrics.log_loss(logits, run.data.val.labels) == pytest.approx(best, rel=2e-3)
     assert run.history[-1]["val_loss"] < 0.5 * run.history[0]["val_loss"]
     chances = run.model.predict(run.data.table.arrays[:9])
     assert [run.model.class_names[i] for i in chances.argmax(1)] == named(run.data.table.labels[:9])

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tlkit import listing
 from tlkit import text as formats
 from tlkit.pages import html
 
@@ -57,13 +56,13 @@ def test_tables_put_numbers_to_the_right():
         {"name": "a", "count": 12_345, "share": 0.123456, "shape": (3, 4), "good": True},
         {"name": "longer", "count": 7, "share": None, "shape": (10, 2), "good": False},
     ]
-    assert listing.text_table(rows).splitlines() == [
+    assert formats.text_table(rows).splitlines() == [
         "name     count   share  shape  good",
         "a       12,345  0.1235  3x4    True",
         "longer       7          10x2   False",
     ]
-    assert listing.text_table([]) == ""
-    assert listing.text_table([{"n": 9999}, {"n": 10_000}]).split() == ["n", "9999", "10,000"]
+    assert formats.text_table([]) == ""
+    assert formats.text_table([{"n": 9999}, {"n": 10_000}]).split() == ["n", "9999", "10,000"]
 
 
 def test_a_picture_inside_an_address():

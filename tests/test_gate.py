@@ -13,9 +13,10 @@ from tlkit import files
 from tlkit.errors import TlkitError
 from tlkit.images import checks
 from tlkit.images.checks import check
+from tlkit.images.pictures import look, looks_like
 from tlkit.images.sources import read_source
 from tlkit.images.table import from_arrays
-from tlkit.images.verdicts import Kept, Verdict, judge, judge_array, look, looks_like
+from tlkit.images.verdicts import Kept, Verdict, judge, judge_array
 
 DRAW = np.random.default_rng(0)
 

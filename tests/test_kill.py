@@ -19,10 +19,10 @@ from tests.disk import Disk
 from tests.scripted import new_model, pictures
 from tests.test_finetune import assert_same, state
 from tlkit.errors import TlkitError
-from tlkit.features import frozen
+from tlkit.features import decoded
 from tlkit.features.store import Store
 from tlkit.images.dataset import load_images
-from tlkit.models.classifier import Head
+from tlkit.models.heads import Head
 from tlkit.phases.phase import Phase
 from tlkit.training import train
 from tlkit.training.run import Run
@@ -55,8 +55,8 @@ def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
     disk = Disk(folder / "disk", folder / "copies")
     data, model, store = read(), model_with_dropout(), Store(folder / "disk" / "rows")
-    frozen.pixel_rows(store, data.train, model.rule)  # else a thread writes them meanwhile
-    frozen.pixel_rows(store, data.val, model.rule)
+    decoded.pixel_rows(store, data.train, model.rule)  # else a thread writes them meanwhile
+    decoded.pixel_rows(store, data.val, model.rule)
     with pytest.MonkeyPatch.context() as patch:
         disk.watched(patch)
         run = train.fine_tune(model, data, PLAN, out=folder / "disk" / "run", store=store)

@@ -11,8 +11,8 @@ from PIL import Image
 from benchmarks import label_flips
 from tests.conftest import write_pictures
 from tlkit.cli.labels import labels
+from tlkit.images import pictures
 from tlkit.images.dataset import load_images
-from tlkit.pages import sheets
 
 TINY = "--backbone lenet-caffe --weights none --size 28".split()
 
@@ -76,8 +76,8 @@ def test_any_picture_becomes_a_whole_tile(mode, tmp_path):
     image = Image.fromarray(values.astype(np.uint16 if mode == "I;16" else np.uint8))
     image = image if mode == "I;16" else image.convert(mode)
     image.save(tmp_path / "a.png")
-    tile = sheets.picture((tmp_path / "a.png").read_bytes(), 40)
+    tile = pictures.picture((tmp_path / "a.png").read_bytes(), 40)
     assert tile.shape == (40, 40, 3) and tile.dtype == np.uint8
     assert (tile[0] == 255).all() and abs(int(tile[20, 20, 0]) - 153) < 5
-    array = sheets.picture(np.full((20, 40, 1), 150.0), 40)
+    array = pictures.picture(np.full((20, 40, 1), 150.0), 40)
     assert abs(int(array[20, 20, 0]) - 150) < 2

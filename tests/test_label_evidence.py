@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from tlkit.labels import confident_learning, doubts, outliers
+from tlkit.labels import confident_learning, doubts, outliers, worklist
 from tlkit.labels.confident_learning import Clean
 
 # Given labels in the first column; of four classes the last has no image.
@@ -179,8 +179,8 @@ def test_a_far_image_is_a_lesser_doubt(monkeypatch):
 
 
 def test_the_list_says_how_long_it_would_be_if_all_were_right():
-    doubt = doubts.Doubt(0, "a", "cat", "", 0.5, ())
-    work = doubts.Worklist((doubt,) * 12, 1200, 0.01, 0.034, np.eye(2), 1.0)
+    doubt = worklist.Doubt(0, "a", "cat", "", 0.5, ())
+    work = worklist.Worklist((doubt,) * 12, 1200, 0.01, 0.034, np.eye(2), 1.0)
     assert work.summary() == (
         "12 of 1,200 labels are in doubt; about 3.4 % are estimated to be wrong. Were all labels "
         "right, up to about 12 would be listed. This is no more than that."

@@ -14,13 +14,13 @@ from tlkit.evaluation import more_images, probes
 from tlkit.features.frozen import Frozen, View
 from tlkit.features.store import Store
 from tlkit.images.dataset import load_images
+from tlkit.images.subset import everything
 from tlkit.inspection import data_map
 from tlkit.inspection.data_map import DataMap
-from tlkit.inspection.neighbours import everything
-from tlkit.labels import charts, doubts
-from tlkit.labels import check as label_check
+from tlkit.labels import charts, doubts, result, worklist
 from tlkit.labels import page as label_page
-from tlkit.labels.check import LabelCheck, check_labels
+from tlkit.labels.check import check_labels
+from tlkit.labels.result import LabelCheck
 from tlkit.models.classifier import POOLED, Classifier
 
 
@@ -51,8 +51,8 @@ class Played:
             (more_images, "learning_curve", lambda *_, **__: CURVE),
         ):
             monkeypatch.setattr(module, name, self.noted(name, answer))
-        rows = [doubts.Doubt(row, "f", "a", "b", 0.5, ()) for row in (7, 2)]
-        self.worklist = doubts.Worklist(tuple(rows), 60, 0.01, 0.0, np.eye(3) / 3, 1.0)
+        rows = [worklist.Doubt(row, "f", "a", "b", 0.5, ()) for row in (7, 2)]
+        self.worklist = worklist.Worklist(tuple(rows), 60, 0.01, 0.0, np.eye(3) / 3, 1.0)
 
     def noted(self, name, answer):
         def part(*given, **options):
@@ -134,14 +134,14 @@ def test_what_cannot_be_told_is_left_out_and_said(data, model, monkeypatch):
 
 @pytest.fixture
 def check(data):
-    doubt = doubts.Doubt
+    doubt = worklist.Doubt
     listed = (
         doubt(11, "one/a.png", "red", "blue", 0.9, ("first reason", "second reason")),
         doubt(4, "two/b.png", "green", "blue", 0.8, ("why",)),
         doubt(30, "two/c.png", "red", "blue", 0.7, ("why",)),
         doubt(2, "d.png", "blue", "", 0.6, ("far",)),
     )
-    work = doubts.Worklist(listed, 60, 0.01, 0.02, np.eye(3) / 3, 1.0)
+    work = worklist.Worklist(listed, 60, 0.01, 0.02, np.eye(3) / 3, 1.0)
     points = np.arange(12.0).reshape(6, 2)
     plane = DataMap(np.array([2, 3, 4, 11, 20, 30]), points, "6 of 60 images")
     return LabelCheck(everything(data), work, CURVE, plane, ("a note",))
@@ -180,7 +180,7 @@ def test_the_map_of_the_page_has_the_labels_of_its_own_images(check, data, monke
 def test_both_files_are_written(check, tmp_path):
     page = check.write(tmp_path / "out")
     assert page == tmp_path / "out" / "labels.html" and "Pictures in doubt" in page.read_text()
-    lines = list(csv.reader((tmp_path / "out" / label_check.LIST).read_text().splitlines()))
+    lines = list(csv.reader((tmp_path / "out" / result.LIST).read_text().splitlines()))
     assert lines[0] == ["file", "label", "suggested", "score", "reason", "accept"]
     assert lines[1] == ["one/a.png", "red", "blue", "0.9000", "first reason; second reason", ""]
     assert lines[4] == ["d.png", "blue", "", "0.6000", "far", ""] and len(lines) == 5

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from tlkit import files
 from tlkit.augmentation import apply, mixing
 from tlkit.errors import TlkitError
-from tlkit.features.frozen import Frozen, View, pixel_rows
+from tlkit.features.decoded import pixel_rows
+from tlkit.features.frozen import Frozen, View
 from tlkit.features.store import Store
 
 HASHES = [files.content_hash(bytes([i, 7])) for i in range(200)]

@@ -13,7 +13,9 @@ from tests.conftest import tiny_backbone
 from tests.steps import NAMES
 from tlkit.errors import TlkitError
 from tlkit.images.pixels import PixelRule
-from tlkit.models.classifier import Classifier, Extractor, Head
+from tlkit.models.classifier import Classifier
+from tlkit.models.extractor import Extractor
+from tlkit.models.heads import Head
 
 ROWS = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3)).astype(np.uint8)
 INSIDE = ("stage1", "stage2", "stage3")

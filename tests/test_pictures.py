@@ -7,6 +7,7 @@ from PIL import Image
 
 from tlkit import files
 from tlkit.augmentation import apply, preview
+from tlkit.images import pictures
 from tlkit.images.table import from_arrays
 from tlkit.pages import sheets
 
@@ -77,13 +78,13 @@ def test_photos_are_chosen_evenly_from_all_folders(tmp_path):
 def test_a_tile_is_the_whole_picture_on_white():
     wide = np.broadcast_to(np.uint8([10, 20, 30]), (20, 40, 3))
     for held in (wide, wide.astype(float), encoded(wide)):
-        tile = sheets.picture(held, 40)
+        tile = pictures.picture(held, 40)
         assert (tile[10:30] == [10, 20, 30]).all() and (tile[:10] == 255).all()
         assert (tile[30:] == 255).all()
-    tall = sheets.picture(np.swapaxes(wide, 0, 1), 40)
+    tall = pictures.picture(np.swapaxes(wide, 0, 1), 40)
     assert (tall[:, 10:30] == [10, 20, 30]).all() and (tall[:, :10] == 255).all()
     glass = np.full((8, 8, 4), (0, 0, 0, 51), np.uint8)
-    assert (sheets.picture(glass, 8) == 204).all()
+    assert (pictures.picture(glass, 8) == 204).all()
 
 
 def encoded(pixels):
@@ -94,12 +95,12 @@ def encoded(pixels):
 
 def test_rows_of_a_table_are_those_asked_for():
     table = from_arrays(np.stack([np.full((8, 8, 3), i * 20) for i in range(6)]), np.arange(6) % 2)
-    tiles = sheets.rows_of(table, [4, 1], 8)
+    tiles = pictures.rows_of(table, [4, 1], 8)
     assert [int(tile.mean()) for tile in tiles] == [80, 20] and tiles[0].shape == (8, 8, 3)
 
 
 def test_a_sheet_of_tiles_has_each_line_with_its_texts(tmp_path):
-    shown, side = colours(2, 3), sheets.SIDE
+    shown, side = colours(2, 3), pictures.SIDE
     tile = np.ones((side, side, 1), np.uint8)
     lines = [[(tile * shown[0, i], "") for i in range(3)], [(tile * shown[1, 0], "one\ntwo")]]
     sheets.write(tmp_path / "deep" / "sheet.png", lines)

@@ -9,6 +9,7 @@ from tests.conftest import tiny_backbone
 from tlkit.augmentation import apply
 from tlkit.backbones import weights
 from tlkit.errors import AuditError
+from tlkit.features import decoded
 from tlkit.features import frozen as features
 from tlkit.features.store import Store
 from tlkit.images.dataset import load_images
@@ -20,7 +21,7 @@ from tlkit.training import untouched
 
 HEAD = Phase("head", epochs=4, views=2, augment="flip", batch_size=16, rate=0.01)
 TAIL = dataclasses.replace(HEAD, name="tail", unfreeze="stage3")
-BATCH = features.BATCH
+BATCH = decoded.BATCH
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 from tlkit.evaluation.metrics import evaluate, softmax
-from tlkit.pages import charts
+from tlkit.pages import charts, figures
 
 HISTORY = [
     {"epoch": 1, "phase": "head", "loss": 1.0, "val_loss": 1.1, "accuracy": 0.5},
@@ -82,8 +82,8 @@ def test_confusion_matrix_shades_by_row_and_tells_right_from_wrong():
     figure = charts.confusion_matrix([[90, 10], [0, 5]], ["many", "few"])
     shades = np.asarray(figure.axes[0].images[0].get_array())
     assert shades[1, 1, 3] > shades[0, 0, 3] > shades[0, 1, 3] > shades[1, 0, 3] == 0
-    np.testing.assert_allclose(shades[1, 1, :3], to_rgb(charts.BLUE))
-    np.testing.assert_allclose(shades[0, 1, :3], to_rgb(charts.RED))
+    np.testing.assert_allclose(shades[1, 1, :3], to_rgb(figures.BLUE))
+    np.testing.assert_allclose(shades[0, 1, :3], to_rgb(figures.RED))
 
 
 def test_confusion_matrix_of_many_classes_keeps_the_worst():
@@ -130,23 +130,23 @@ def test_recall_bars_sort_and_leave_absent_classes_out():
 def test_long_names_are_shortened_and_dollars_stay_dollars():
     names = ["a very long name of a class indeed", "$x_1$"]
     figure = charts.confusion_matrix([[1, 0], [0, 1]], names)
-    words = "".join(ElementTree.fromstring(charts.to_svg(figure, "matrix")).itertext())
+    words = "".join(ElementTree.fromstring(figures.to_svg(figure, "matrix")).itertext())
     assert "a very long … indeed" in words and "$x_1$" in words
 
 
 def test_svg_is_whole_repeatable_and_carries_no_address():
     figure = charts.learning_curve(HISTORY, "loss")
-    svg = charts.to_svg(figure, "Loss <by> epoch")
+    svg = figures.to_svg(figure, "Loss <by> epoch")
     root = ElementTree.fromstring(svg)
     assert root.tag == "svg" and root.get("aria-label") == "Loss by epoch"
     assert "http" not in svg and "xmlns" not in svg
-    assert svg == charts.to_svg(charts.learning_curve(HISTORY, "loss"), "Loss <by> epoch")
+    assert svg == figures.to_svg(charts.learning_curve(HISTORY, "loss"), "Loss <by> epoch")
 
 
 def test_svg_takes_ink_from_the_page_and_has_its_own_identifiers():
-    first = charts.to_svg(charts.learning_curve(HISTORY, "loss"), "first")
-    second = charts.to_svg(charts.learning_curve(HISTORY, "loss"), "second")
-    assert f"var(--ink, {charts.INK})" in first
+    first = figures.to_svg(charts.learning_curve(HISTORY, "loss"), "first")
+    second = figures.to_svg(charts.learning_curve(HISTORY, "loss"), "second")
+    assert f"var(--ink, {figures.INK})" in first
 
     def identifiers(svg):
         return {node.get("id") for node in ElementTree.fromstring(svg).iter()} - {None}
@@ -159,13 +159,13 @@ def test_svg_takes_ink_from_the_page_and_has_its_own_identifiers():
 
 def test_svg_survives_class_names_with_markup():
     figure = charts.confusion_matrix([[1, 0], [0, 1]], ["<b>x", "y&z"])
-    words = "".join(ElementTree.fromstring(charts.to_svg(figure, "matrix")).itertext())
+    words = "".join(ElementTree.fromstring(figures.to_svg(figure, "matrix")).itertext())
     assert "<b>x" in words and "y&z" in words
 
 
 def test_figures_leave_the_global_style_alone():
     before = dict(matplotlib.rcParams)
-    charts.to_svg(charts.class_balance({"train": {"a": 1}}), "balance")
+    figures.to_svg(charts.class_balance({"train": {"a": 1}}), "balance")
     assert dict(matplotlib.rcParams) == before
 
 

@@ -6,6 +6,7 @@ from matplotlib.colors import to_hex, to_rgba
 
 from tlkit.labels import charts
 from tlkit.pages import charts as plots
+from tlkit.pages import figures
 
 MATRIX = [[8, 2, 0], [1, 0, 5], [0, 3, 1]]  # rows are true; no two mistakes are alike
 NAMES = ["zebra", "ant", "moth"]
@@ -23,7 +24,7 @@ def test_counts_stand_at_true_row_and_predicted_column():
                          [0, np.sqrt(0.75), 0.25]])  # fmt: skip
     np.testing.assert_allclose(shades, 0.9 * expected)
     inks = {text.get_position(): text.get_color() for text in axes.texts}
-    assert inks[(0, 0)] == "white" and inks[(2, 2)] == plots.INK
+    assert inks[(0, 0)] == "white" and inks[(2, 2)] == figures.INK
 
 
 def test_the_classes_with_most_mistakes_are_kept_with_their_counts():
@@ -59,7 +60,7 @@ def test_the_best_epoch_is_that_of_the_loss_on_any_curve():
         lines["validation"], [(1, 0.6), (2, 0.8), (3, 0.9), (4, 0.7), (5, 0.65)]
     )
     colours = {line.get_label(): line.get_color() for line in axes.lines}
-    assert (colours["training"], colours["validation"]) == (plots.ORANGE, plots.BLUE)
+    assert (colours["training"], colours["validation"]) == (figures.ORANGE, figures.BLUE)
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("epoch", "accuracy")
 
 
@@ -83,8 +84,8 @@ def test_reliability_bars_lie_between_what_is_said_and_what_is_right():
         for bar in figure.axes[0].patches if bar.get_height() > 0
     ]  # fmt: skip
     assert bars == [
-        (0.5, 0, 0.3, plots.BLUE), (0.9, 0, 0.9, plots.BLUE),
-        (0.9, 0.9, pytest.approx(0.05), plots.GREEN), (0.5, 0.3, pytest.approx(0.15), plots.RED),
+        (0.5, 0, 0.3, figures.BLUE), (0.9, 0, 0.9, figures.BLUE),
+        (0.9, 0.9, pytest.approx(0.05), figures.GREEN), (0.5, 0.3, pytest.approx(0.15), figures.RED),
     ]  # fmt: skip
     faint, clear = (bar.get_facecolor()[3] for bar in figure.axes[0].patches[:2])
     assert faint < 0.5 < clear, "nine images say little, ten more"
@@ -133,7 +134,7 @@ def test_the_map_shows_each_class_and_rings_the_doubtful():
     np.testing.assert_array_equal(groups[r"mo\$th"].get_offsets(), points[[0, 1, 4]])
     rings = groups["label in doubt"]
     np.testing.assert_array_equal(rings.get_offsets(), points[[1, 3]])
-    assert tuple(rings.get_edgecolor()[0]) == to_rgba(plots.INK)
+    assert tuple(rings.get_edgecolor()[0]) == to_rgba(figures.INK)
     first, second = (tuple(groups[name].get_facecolor()[0]) for name in ("zebra", r"mo\$th"))
     assert first != second
     calm = charts.data_map(points, labels, ("a", "b", "c"), np.zeros(5, bool))

@@ -20,11 +20,12 @@ from tlkit.cli.finetune import finetune
 from tlkit.cli.lr_find import lr_find as lr_find_command
 from tlkit.cli.lr_find import next_command, train_head
 from tlkit.errors import AuditError, TlkitError
-from tlkit.features import frozen as features
+from tlkit.features import decoded
 from tlkit.features.store import Store
 from tlkit.images.dataset import load_images
 from tlkit.images.pixels import PixelRule
-from tlkit.models.classifier import Classifier, Head
+from tlkit.models.classifier import Classifier
+from tlkit.models.heads import Head
 from tlkit.phases import sampling
 from tlkit.phases.phase import Phase
 from tlkit.training import rate_finder, untouched
@@ -156,7 +157,7 @@ def test_the_climb_is_plain_descent_on_the_training_images_at_growing_rates(data
     v = plain_net.values(model)
     found = rate_finder.lr_find(model, data, HEAD, steps=12, rates=(1e-3, 3.0))
     np.testing.assert_allclose(found.rates, np.geomspace(1e-3, 3.0, 12))
-    x = plain_net.preprocessed(features.pixel_rows(Store(), data.train, PixelRule(32)))
+    x = plain_net.preprocessed(decoded.pixel_rows(Store(), data.train, PixelRule(32)))
     for i in (1, 2, 3):
         x = plain_net.stage(v, x, i)
     batch = x.numpy().mean((1, 2)), np.eye(3, dtype="f4")[data.train.labels]
@@ -171,7 +172,7 @@ def test_the_climb_sees_the_images_as_the_phase_shows_them(data):
     store = Store()
     found = rate_finder.lr_find(model, data, phase, steps=10, rates=(1e-12, 1e-11), seed=3,
                                store=store)  # fmt: skip
-    assert not len(store.missing(features.pixel_kind(PixelRule(32)), data.train.hashes))
+    assert not len(store.missing(decoded.pixel_kind(PixelRule(32)), data.train.hashes))
     expected = shown_loss(plain_net.values(model), store, data.train, 0, strength=0.5)
     np.testing.assert_allclose(found.losses, expected, rtol=1e-4)
 

@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 
 from tlkit.errors import TlkitError
 from tlkit.images.pixels import PixelRule
-from tlkit.models.classifier import Classifier, Head
+from tlkit.models.classifier import Classifier
+from tlkit.models.heads import Head
 from tlkit.phases import recipe_format
 from tlkit.phases.phase import Phase
+from tlkit.workflows import recipes
 
 PLAN = (Phase("head", rate=0.01), Phase("tail", unfreeze="stage3", epochs=3, smoothing=0.0))
 
@@ -91,21 +93,21 @@ NET = {"backbone": "lenet-5-modern", "weights": None, "size": 32}
 def test_each_setting_of_the_model_reaches_it():
     names = ("red", "blue", "green")
     head = {"kind": "mlp", "dropout": 0.4, "init": "scaled"}
-    made = recipe_format.classifier(
+    made = recipes.classifier(
         {**NET, "resize": "pad", "channels": 1, "head": head, "seed": 3}, names
     )
     assert made.rule == PixelRule(32, "pad", 1) and made.head == Head(**head)
     assert made.class_names == names and "lenet" in made.backbone.name
     weights = made.backbone.net.weights
     for seed in (3, 4):
-        other = recipe_format.classifier({**NET, "channels": 1, "seed": seed}, names)
+        other = recipes.classifier({**NET, "channels": 1, "seed": seed}, names)
         pairs = zip(weights, other.backbone.net.weights, strict=True)
         same = all(np.array_equal(one.numpy(), two.numpy()) for one, two in pairs)
         assert same == (seed == 3)
 
 
 def test_without_a_size_a_backbone_has_its_own():
-    made = recipe_format.classifier({**NET, "size": None}, ("a", "b"))
+    made = recipes.classifier({**NET, "size": None}, ("a", "b"))
     assert made.rule == PixelRule(made.backbone.size, "crop", 3)
 
 
@@ -114,7 +116,7 @@ def test_a_run_folder_brings_its_pixel_rule_and_its_weights(tmp_path, classifier
     source = Classifier(classifier, ("red", "green"), size=rule)
     source.backbone.net.weights[0].assign_add(source.backbone.net.weights[0])
     source.save(tmp_path)
-    made = recipe_format.classifier(
+    made = recipes.classifier(
         {"backbone": str(tmp_path), "size": 64, "weights": None, "replace_from": "stage3"},
         ("red", "blue", "green"),
     )
@@ -146,7 +148,7 @@ def _trained(monkeypatch, settings, **options):
 
     monkeypatch.setattr(reading, "load_images", load_images)
     monkeypatch.setattr(Classifier, "fine_tune", fine_tune)
-    seen["run"] = recipe_format.train(settings, **options)
+    seen["run"] = recipes.train(settings, **options)
     return seen
 
 
@@ -166,7 +168,7 @@ def test_each_setting_of_the_training_reaches_it(monkeypatch, tmp_path):
 
 def test_a_recipe_without_images_is_refused():
     with pytest.raises(TlkitError, match="names no images"):
-        recipe_format.train({"backbone": "lenet-5", "weights": None})
+        recipes.train({"backbone": "lenet-5", "weights": None})
 
 
 def test_run_as_a_program_it_takes_other_images_and_a_folder(monkeypatch, capsys):
@@ -190,13 +192,13 @@ def test_run_as_a_program_it_takes_other_images_and_a_folder(monkeypatch, capsys
 
     monkeypatch.setattr(recipe_format, "train", train)
     monkeypatch.setattr(sys, "argv", ["winner.py", "--source", "others", "--out", "runs/7"])
-    recipe_format.main({"source": "photos", "seed": 3}, "What it is.\n\nMore.")
+    recipes.main({"source": "photos", "seed": 3}, "What it is.\n\nMore.")
     assert seen == {"settings": {"source": "others", "seed": 3}, "out": "runs/7"}
     told = capsys.readouterr().out
     assert "Test images: accuracy 0.5" in told and "Report: runs/7/report.html" in told
     Done.test = ()
     monkeypatch.setattr(sys, "argv", ["winner.py"])
-    recipe_format.main({"source": "photos"})
+    recipes.main({"source": "photos"})
     assert seen == {"settings": {"source": "photos"}, "out": None}
     assert "Test images" not in capsys.readouterr().out
 

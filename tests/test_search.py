@@ -17,6 +17,7 @@ from tlkit.tuning import conclusion, finalists, search
 from tlkit.tuning.finalists import Finalist
 from tlkit.tuning.space import phases_of
 from tlkit.tuning.study import Trial
+from tlkit.workflows import recipes
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +109,7 @@ def test_the_recipe_says_all_that_the_winner_was(found, model, images, photos):
     told = recipe_format.read(found.recipe)
     assert told["source"] == str(photos) and told["data"] == {"val_share": 0.25}
     assert told["seed"] == 3 and recipe_format.plan(told) == found.run.phases
-    again = recipe_format.classifier(told, images.class_names)
+    again = recipes.classifier(told, images.class_names)
     assert again.head == found.run.model.head and again.rule == model.rule
     for mine, his in zip(again.backbone.net.weights, model.backbone.net.weights, strict=True):
         np.testing.assert_array_equal(mine.numpy(), his.numpy())  # untrained, as it was
@@ -146,7 +147,7 @@ def test_a_finished_search_trains_nothing_again(found, model, images):
     again.explore()
     again.confirm()
     assert again.study.folder == found.folder and not worker.jobs
-    assert search.judged(again).settings == found.settings
+    assert conclusion.judged(again).settings == found.settings
 
 
 # Without training
@@ -195,7 +196,7 @@ def test_a_chief_leads_and_confirms(model, images, tmp_path, monkeypatch):
         searches.ended(hunt, [0.9, 0.5])
 
     monkeypatch.setattr(distributed, "lead", lead)
-    monkeypatch.setattr(search, "conclude", search.judged)
+    monkeypatch.setattr(search, "conclude", conclusion.judged)
     worker = Script(lambda job: {"logits": sure(images.val.labels, 0.5)})
     told = search.search(
         model, images, silent, worker, trials=2, minutes=None, plan=PLAN, space=LINE, repeats=1,

@@ -7,10 +7,10 @@ import pytest
 from matplotlib.colors import to_hex
 
 from tests.searches import LINE
-from tlkit.pages.charts import BLUE, GRAY, ORANGE
+from tlkit.pages.figures import BLUE, GRAY, ORANGE
 from tlkit.tuning import charts
 from tlkit.tuning import page as search_report
-from tlkit.tuning.search import SearchResult
+from tlkit.tuning.result import SearchResult
 from tlkit.tuning.space import Row, Space
 from tlkit.tuning.study import Trial
 

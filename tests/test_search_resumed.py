@@ -15,7 +15,8 @@ from tests.searches import LINE, PLAN, Script, ended, hunt
 from tlkit import files
 from tlkit.errors import TlkitError
 from tlkit.images.pixels import PixelRule
-from tlkit.models.classifier import Classifier, Head
+from tlkit.models.classifier import Classifier
+from tlkit.models.heads import Head
 from tlkit.tuning import proposals, search
 from tlkit.tuning.searcher import Options
 from tlkit.tuning.space import Space

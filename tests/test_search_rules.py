@@ -9,7 +9,8 @@ from tests import searches
 from tests.conftest import tiny_backbone
 from tests.searches import LINE, PLAN, Clock, Script, ended, hunt, place, sure
 from tlkit.features.store import Store
-from tlkit.models.classifier import Classifier, Head
+from tlkit.models.classifier import Classifier
+from tlkit.models.heads import Head
 from tlkit.tuning import worker as workers
 from tlkit.tuning.proposals import Past, Proposal, propose
 from tlkit.tuning.searcher import Hunt, Options

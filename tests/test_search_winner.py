@@ -12,7 +12,8 @@ from tests.conftest import tiny_backbone
 from tests.searches import LINE, PLAN, Script, ended, hunt, place, sure
 from tlkit import files
 from tlkit.errors import TlkitError
-from tlkit.models.classifier import Classifier, Head
+from tlkit.models.classifier import Classifier
+from tlkit.models.heads import Head
 from tlkit.phases import recipe_format
 from tlkit.tuning import conclusion, finalists, search
 from tlkit.tuning.finalists import Finalist
@@ -47,7 +48,7 @@ def decided(model, images, out, chances, answers=None, losses=(0.9, 0.5, 0.4), *
     found = hunt(model, images, out, Script(play), finalists=2, **{"repeats": 2} | options)
     ended(found, losses)
     found.confirm()
-    return search.judged(found)
+    return conclusion.judged(found)
 
 
 def test_the_finalist_with_the_least_loss_wins(model, images, tmp_path):
@@ -113,7 +114,7 @@ def test_without_any_finalist_the_reason_is_said(model, images, tmp_path):
     empty = hunt(model, images, tmp_path / "failed")
     empty.study.add(Trial(0, LINE.default, status="failed", message="no room"))
     with pytest.raises(TlkitError, match="The last said: no room"):
-        search.judged(empty)
+        conclusion.judged(empty)
 
 
 # Intervals
@@ -282,7 +283,7 @@ def test_without_a_watcher_every_trial_and_finalist_is_a_line(
             "status": "failed" if failed else "done",
         }  # fmt: skip
 
-    monkeypatch.setattr(search, "conclude", search.judged)
+    monkeypatch.setattr(search, "conclude", conclusion.judged)
     search.search(
         model, images, None, Script(play), minutes=None, trials=2, repeats=1, plan=PLAN,
         space=LINE, out=tmp_path,
@@ -304,7 +305,7 @@ def test_the_recipe_trains_what_won_from_the_seed_that_is_kept(
     ended(found, [0.9, 0.5, 0.4])
     found.study.trials[1].batch_size = 8  # what memory left of it
     found.confirm()
-    told = search.conclude(found)
+    told = conclusion.conclude(found)
     read = recipe_format.read(told.recipe)
     head, phases = phases_of(found.study.trials[1].settings, PLAN)
     assert phases[0].rate == 0.021 and read["seed"] == 5

@@ -23,6 +23,7 @@ from tests.scripted import (
 )
 from tlkit.augmentation import apply
 from tlkit.errors import TlkitError
+from tlkit.features import decoded
 from tlkit.features import frozen as features
 from tlkit.features.store import Store
 from tlkit.images.dataset import load_images
@@ -69,7 +70,7 @@ def test_no_test_image_is_read_before_it_is_judged(tmp_path):
     store, model = Store(), Classifier(tiny_backbone(), data.class_names)
     brief = dataclasses.replace(HEAD, epochs=1)
     run = train.fine_tune(model, data, (brief,), out=tmp_path / "run", store=store)
-    kind = features.pixel_kind(model.rule)
+    kind = decoded.pixel_kind(model.rule)
     parts = (data.train, data.val, data.test)
     missing = {part.role: len(store.missing(kind, part.hashes)) for part in parts}
     assert missing == {"train": 0, "val": 0, "test": len(data.test)} and run.finished

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tlkit.errors import TlkitError
-from tlkit.models.classifier import Head
+from tlkit.models.heads import Head
 from tlkit.phases import phase
 from tlkit.tuning.space import RATE_SCALE, Row, Space, default_space, load, names, phases_of
 

@@ -12,6 +12,7 @@ from tlkit import files
 from tlkit.errors import TlkitError
 from tlkit.images import split
 from tlkit.images.checks import Checked
+from tlkit.images.manifest import splits_of, verify_manifest, write
 from tlkit.images.table import ROLES, Table
 
 
@@ -152,11 +153,11 @@ def manifest(data, **options):
 def test_the_manifest_survives_disk(tmp_path):
     data = checked([0, 1] * 10)
     made = manifest(data, seed=3, source="x")
-    split.write(made, tmp_path / "manifest.json")
+    write(made, tmp_path / "manifest.json")
     read = split.read(tmp_path / "manifest.json")
     assert read == json.loads(json.dumps(made))
-    assert (split.splits_of(read, data.table.items) == split.split(data)).all()
-    split.verify_manifest(read, data)
+    assert (splits_of(read, data.table.items) == split.split(data)).all()
+    verify_manifest(read, data)
 
 
 def test_the_manifest_does_not_depend_on_order():
@@ -187,12 +188,12 @@ def test_changed_data_is_refused(message):
     made = manifest(data)
     CHANGES[message](made)
     with pytest.raises(TlkitError, match=message):
-        split.verify_manifest(made, data)
+        verify_manifest(made, data)
 
 
 def test_an_edited_or_torn_manifest_is_refused(tmp_path):
     path = tmp_path / "manifest.json"
-    split.write(manifest(checked([0, 1] * 10)), path)
+    write(manifest(checked([0, 1] * 10)), path)
     text = path.read_text()
     path.write_text(text.replace('"test"', '"train"', 1))
     with pytest.raises(TlkitError, match="edited"):

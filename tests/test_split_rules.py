@@ -11,6 +11,7 @@ from tests.test_split import by_item, checked
 from tlkit.errors import TlkitError
 from tlkit.evaluation.folds import grouped_folds
 from tlkit.images import split
+from tlkit.images.manifest import changes, read, splits_of, verify_manifest, write
 from tlkit.images.table import ROLES
 
 
@@ -150,25 +151,25 @@ def test_classes_in_another_order_are_refused_though_every_image_has_its_name():
     data = checked([0, 1] * 10)
     turned = other(data, class_names=("class1", "class0"), labels=1 - data.table.labels)
     with pytest.raises(TlkitError, match="the classes are class1, class0"):
-        split.verify_manifest(manifest(data), turned)
+        verify_manifest(manifest(data), turned)
     more = other(data, class_names=("class0", "class1", "class2"))
     with pytest.raises(TlkitError, match="the classes are class0, class1, class2"):
-        split.verify_manifest(manifest(data), more)
+        verify_manifest(manifest(data), more)
 
 
 def test_differences_are_counted_and_five_of_them_named():
     data = checked([0, 1] * 10)
     changed = dataclasses.replace(data, hashes=tuple("0" * 32 for _ in data.hashes))
-    assert len(split.changes(manifest(data), changed)) == 20
+    assert len(changes(manifest(data), changed)) == 20
     with pytest.raises(TlkitError, match="and 15 more"):
-        split.verify_manifest(manifest(data), changed)
-    assert split.changes(manifest(data), data) == []
+        verify_manifest(manifest(data), changed)
+    assert changes(manifest(data), data) == []
 
 
 def test_items_that_a_manifest_does_not_know_have_no_role():
     data = checked([0, 1] * 10)
     made, roles = manifest(data), split.split(data)
-    found = split.splits_of(made, [data.table.items[7], "new.jpg", data.table.items[2]])
+    found = splits_of(made, [data.table.items[7], "new.jpg", data.table.items[2]])
     assert found.tolist() == [roles[7], "", roles[2]]
 
 
@@ -187,9 +188,9 @@ EDITS = {
 def test_an_edited_manifest_is_not_read(tmp_path, edit):
     made = json.loads(json.dumps(manifest(checked([0, 1] * 10))))
     EDITS[edit](made)
-    split.write(made, tmp_path / "manifest.json")
+    write(made, tmp_path / "manifest.json")
     with pytest.raises(TlkitError, match="was edited or belongs to another version"):
-        split.read(tmp_path / "manifest.json")
+        read(tmp_path / "manifest.json")
 
 
 # Folds

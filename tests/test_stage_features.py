@@ -10,7 +10,7 @@ from keras import layers
 from tests.conftest import UNSORTED, tiny_backbone
 from tests.pictures import Watched, images_of, noise, seen, taken
 from tlkit import files
-from tlkit.backbones.loading import Backbone, Stage
+from tlkit.backbones.backbone import Backbone, Stage
 from tlkit.backbones.preprocess import Preprocess
 from tlkit.features.frozen import View
 from tlkit.features.stages import StageFeatures, stage_features

@@ -13,7 +13,8 @@ import tensorflow as tf
 from tests import plain_net
 from tests.conftest import tiny_backbone
 from tests.steps import BARE, LABELS, NAMES, ONE_HOT, Done, new_model, shown_loss
-from tlkit.models.classifier import Classifier, Head
+from tlkit.models.classifier import Classifier
+from tlkit.models.heads import Head
 from tlkit.phases.phase import Phase
 from tlkit.training import train
 

@@ -13,11 +13,12 @@ from tests.conftest import tiny_backbone
 from tests.steps import BARE, Done, new_model, shown
 from tests.test_finetune import DieAt, Dies, assert_same, state
 from tlkit.errors import TlkitError
-from tlkit.features import frozen
+from tlkit.evaluation import metrics
+from tlkit.features import decoded
 from tlkit.models.classifier import Classifier
 from tlkit.phases import sampling
 from tlkit.phases.phase import Phase
-from tlkit.training import phase_trainer, session, train
+from tlkit.training import phase_trainer, train
 
 
 def fresh(data):
@@ -118,8 +119,8 @@ def test_the_averaged_weights_are_judged_and_kept(data, tmp_path):
         seen.append(average)
     each = len(seen) // 2
     np.testing.assert_allclose(keeps.seen, [seen[each - 1], seen[-1]], rtol=1e-4, atol=1e-6)
-    logits = run.model.logits(frozen.pixel_rows(run.store, data.val, run.model.rule))
+    logits = run.model.logits(decoded.pixel_rows(run.store, data.val, run.model.rule))
     best = min(row["val_loss"] for row in run.history)
-    assert session.log_loss(logits, data.val.labels) == pytest.approx(best, rel=1e-5)
+    assert metrics.log_loss(logits, data.val.labels) == pytest.approx(best, rel=1e-5)
     kept = run.model.classify.weights[-1].numpy()
     assert any(np.array_equal(kept, bias) for bias in keeps.seen)

@@ -11,10 +11,12 @@ from tests.conftest import tiny_backbone
 from tests.searches import PLAN, nothing
 from tlkit import files
 from tlkit.evaluation import calibration
+from tlkit.images import subset
 from tlkit.images.pixels import PixelRule
-from tlkit.models.classifier import Classifier, Head
+from tlkit.models.classifier import Classifier
+from tlkit.models.heads import Head
 from tlkit.training.run import Run
-from tlkit.tuning import process
+from tlkit.tuning import trial
 
 HEAD = dataclasses.replace(PLAN[0], epochs=1, views=1)
 
@@ -73,7 +75,7 @@ def kept(job, tmp_path):
     told = job(*phases, out=str(tmp_path / "0003-5"), seed=5, head=head)
     (tmp_path / "0003-5").mkdir()
     (tmp_path / "0003-5" / "run.json").write_text("of an interrupted attempt")
-    result = process.train(told, lambda **event: events.append(event), tmp_path)
+    result = trial.train(told, lambda **event: events.append(event), tmp_path)
     return Run.open(tmp_path / "0003-5"), result, events, phases
 
 
@@ -112,7 +114,7 @@ def _check_the_events(run, result, events):
 
 
 def test_a_trial_is_scored_after_calibration(job, images, tmp_path):
-    result = process.train(job(MODEST), nothing, tmp_path)
+    result = trial.train(job(MODEST), nothing, tmp_path)
     assert result["status"] == "done" and result["epochs"] == 2
     # The least of the curve is the raw loss of the weights that are judged.
     assert result["loss"] < min(result["curve"]) - 0.01
@@ -122,31 +124,31 @@ def test_a_trial_is_repeatable_and_leaves_the_start_as_it_was(job, start, model,
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     told = job(HEAD, dataclasses.replace(PLAN[1], epochs=1, views=1))
-    first, again = (process.train(told, nothing, scratch) for _ in range(2))
+    first, again = (trial.train(told, nothing, scratch) for _ in range(2))
     assert first == again and not list(scratch.iterdir())
-    other = process.train({**told, "seed": 1}, nothing, scratch)
+    other = trial.train({**told, "seed": 1}, nothing, scratch)
     assert other["loss"] != first["loss"]
 
 
 def test_a_trial_stops_after_the_epoch_in_which_time_is_up(job, tmp_path):
     out = tmp_path / "out"
     two = dataclasses.replace(HEAD, epochs=2)
-    result = process.train(job(two, deadline=0.0, out=str(out)), nothing, tmp_path)
+    result = trial.train(job(two, deadline=0.0, out=str(out)), nothing, tmp_path)
     assert (result["status"], result["epochs"]) == ("cut", 1)
-    assert result["message"] == process.TIME_UP
+    assert result["message"] == trial.TIME_UP
     assert not (out / "val_logits.npy").exists()  # or it might be taken for a finalist
-    assert process.train(job(deadline=1e12), nothing, tmp_path)["status"] == "done"
+    assert trial.train(job(deadline=1e12), nothing, tmp_path)["status"] == "done"
 
 
 @pytest.mark.parametrize("rate", [1.0, 1e30], ids=["diverging", "not finite"])
 def test_divergence_prunes(job, tmp_path, rate):
-    result = process.train(job(dataclasses.replace(MODEST, rate=rate), seed=5), nothing, tmp_path)
+    result = trial.train(job(dataclasses.replace(MODEST, rate=rate), seed=5), nothing, tmp_path)
     assert result["status"] == "pruned" and result["message"]
     assert result["epochs"] == (1 if rate == 1.0 else 0)
 
 
 def test_nearly_three_times_the_loss_of_guessing_is_allowed(job, tmp_path):
-    result = process.train(job(dataclasses.replace(MODEST, rate=0.8), seed=5), nothing, tmp_path)
+    result = trial.train(job(dataclasses.replace(MODEST, rate=0.8), seed=5), nothing, tmp_path)
     assert 0.9 < result["curve"][0] / (3 * math.log(3)) < 1
     assert (result["status"], result["epochs"]) == ("done", 2)
 
@@ -169,7 +171,7 @@ def seen(monkeypatch, job, tmp_path):
 
     monkeypatch.setattr(session, "Session", begun)
     with pytest.raises(Ended):
-        process.train(job, nothing, tmp_path)
+        trial.train(job, nothing, tmp_path)
     return found[0]
 
 
@@ -210,11 +212,11 @@ def test_the_next_job_may_be_of_another_search(job, images, model, photos, tmp_p
 def test_a_subset_keeps_the_shares_of_the_classes():
     labels = np.repeat([0, 1, 2], [600, 300, 3])
     np.random.default_rng(1).shuffle(labels)
-    chosen = process.stratified(labels, 90)
+    chosen = subset.stratified(labels, 90)
     assert len(np.unique(chosen)) == len(chosen) and (np.diff(chosen) > 0).all()
     assert np.bincount(labels[chosen]).tolist() == [60, 30, 1]
-    np.testing.assert_array_equal(chosen, process.stratified(labels, 90))
-    assert len(process.stratified(labels, 10_000)) == 903
+    np.testing.assert_array_equal(chosen, subset.stratified(labels, 90))
+    assert len(subset.stratified(labels, 10_000)) == 903
     mine = np.flatnonzero(labels == 0)  # drawn, not the first ones
     assert chosen[labels[chosen] == 0].tolist() != mine[:60].tolist()
 

@@ -11,8 +11,8 @@ import pytest
 
 from tests import fake_trials
 from tests.searches import Clock
-from tlkit.tuning import process as trials
-from tlkit.tuning import worker as workers
+from tlkit import memory
+from tlkit.tuning import trial
 from tlkit.tuning.worker import Worker
 
 
@@ -49,8 +49,8 @@ def test_a_job_arrives_as_it_was_given_with_the_limit_of_memory(tmp_path):
 
 def test_by_default_a_worker_trains_and_has_a_share_of_the_free_memory(tmp_path):
     one = Worker(tmp_path)
-    assert one.task == "tlkit.tuning.process:train"
-    assert one.memory == pytest.approx(0.8 * workers.free_mb(), rel=0.2)
+    assert one.task == "tlkit.tuning.trial:train"
+    assert one.memory == pytest.approx(0.8 * memory.free_mb(), rel=0.2)
     assert one.pid is None and (one.per_process, one.grace) == (10, 5.0)
 
 
@@ -111,7 +111,7 @@ def test_a_trial_that_does_not_stop_is_killed_after_its_grace(tmp_path):
         one.run(job("none"))
         process, clock.now = one.pid, 100.0
         result = one.run(job("hang", deadline=100.0))
-        assert (result["status"], result["message"]) == ("cut", trials.TIME_UP)
+        assert (result["status"], result["message"]) == ("cut", trial.TIME_UP)
         assert clock.now == 102.5  # not while two seconds of grace last
         assert not _alive(process) and one.run(job("none"))["pid"] != process
 
@@ -241,17 +241,17 @@ def test_a_worker_finds_tlkit_from_any_folder_and_is_not_struck_by_ctrl_c(tmp_pa
 
 
 def test_memory_is_told_in_millions_of_bytes():
-    before = trials.held_mb()
+    before = memory.held_mb()
     ballast = np.ones(12_500_000)
-    held = trials.held_mb()
-    assert held - before == pytest.approx(100, abs=10) and held <= trials.peak_mb() + 1
+    held = memory.held_mb()
+    assert held - before == pytest.approx(100, abs=10) and held <= memory.peak_mb() + 1
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
-    assert trials.peak_mb() == pytest.approx(most, rel=0.05)
-    assert len(ballast) and 100 < workers.free_mb() < 1e7
+    assert memory.peak_mb() == pytest.approx(most, rel=0.05)
+    assert len(ballast) and 100 < memory.free_mb() < 1e7
 
 
 @pytest.mark.skipif(not Path("/proc/meminfo").exists(), reason="no /proc")
 def test_free_memory_is_no_more_than_the_machine_has():
     lines = Path("/proc/meminfo").read_text().splitlines()
     total = next(int(line.split()[1]) for line in lines if line.startswith("MemTotal"))
-    assert workers.free_mb() < total * 1024 / 1e6
+    assert memory.free_mb() < total * 1024 / 1e6

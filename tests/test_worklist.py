@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from tlkit.images.dataset import load_images
-from tlkit.labels import doubts
+from tlkit.labels.worklist import COLUMNS, Doubt, Worklist, accepted, write_csv
 
 LABELS = {"p0.png": "zebra", "p1.png": "ant", "p2.png": "moth", "p3.png": "ant"}
 
@@ -31,7 +31,7 @@ def listed(tmp_path):
 
 def marked(path, *rows):
     with path.open("w", newline="") as file:
-        csv.writer(file).writerows([doubts.COLUMNS, *((*row[:3], "0.9", "why", row[3])
+        csv.writer(file).writerows([COLUMNS, *((*row[:3], "0.9", "why", row[3])
                                                       for row in rows)])  # fmt: skip
     return path
 
@@ -57,7 +57,7 @@ def test_only_accepted_rows_are_changed(listed, tmp_path, kind):
         ("p7.png", before["p7.png"][0], "ant", "1"),
     )  # fmt: skip
     out = tmp_path / "deep" / "labels.csv"
-    assert doubts.accepted(worklist, data if kind == "data" else source, out) == 3
+    assert accepted(worklist, data if kind == "data" else source, out) == 3
     with out.open() as file:
         lines = {row["path"].removeprefix("../"): row for row in csv.DictReader(file)}
     expected = {name: row[0] for name, row in before.items()} | {"p0.png": "moth", "p7.png": "ant"}
@@ -78,21 +78,21 @@ def test_only_accepted_rows_are_changed(listed, tmp_path, kind):
 @pytest.mark.parametrize("word", ["yes", "Y", "1", "true", "x", "Accept"])
 def test_words_for_yes(listed, tmp_path, word):
     worklist = marked(tmp_path / "work.csv", ("p0.png", "zebra", "ant", word))
-    assert doubts.accepted(worklist, listed[0], tmp_path / "out.csv") == 1
+    assert accepted(worklist, listed[0], tmp_path / "out.csv") == 1
 
 
 @pytest.mark.parametrize("word", ["", "no", "N", "0", "FALSE", "  "])
 def test_words_for_no(listed, tmp_path, word):
     worklist = marked(tmp_path / "work.csv", ("p0.png", "zebra", "ant", word))
-    assert doubts.accepted(worklist, listed[0], tmp_path / "out.csv") == 0
+    assert accepted(worklist, listed[0], tmp_path / "out.csv") == 0
 
 
 def test_a_list_without_marks_is_written_anew(listed, tmp_path):
-    doubt = doubts.Doubt(3, 'a "b", c.png', "zebra", "ant", 0.51239, ("one; two", "three"))
-    work = doubts.Worklist((doubt,), 40, 0.01, 0.0, np.eye(3) / 3, 1.0)
+    doubt = Doubt(3, 'a "b", c.png', "zebra", "ant", 0.51239, ("one; two", "three"))
+    work = Worklist((doubt,), 40, 0.01, 0.0, np.eye(3) / 3, 1.0)
     path = tmp_path / "work.csv"
     for _ in range(2):
-        doubts.write_csv(work, path)
+        write_csv(work, path)
         (row,) = csv.DictReader(path.read_text().splitlines())
         assert row == {"file": 'a "b", c.png', "label": "zebra", "suggested": "ant",
                        "score": "0.5124", "reason": "one; two; three", "accept": ""}  # fmt: skip

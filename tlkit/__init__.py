@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tlkit.inspection.neighbours import similar as similar
     from tlkit.labels.check import check_labels as check_labels
     from tlkit.models.classifier import Classifier as Classifier
-    from tlkit.models.classifier import Head as Head
+    from tlkit.models.heads import Head as Head
     from tlkit.phases.phase import Phase as Phase
     from tlkit.planning.estimate import estimate as estimate
     from tlkit.serving.saved_model import predict as predict
@@ -40,7 +40,7 @@ _HOME = {
     "audited": "training.audit", "Data": "images.dataset", "load_images": "images.dataset", "read_images": "images.dataset",
     "AuditError": "errors", "ParityError": "errors", "TlkitError": "errors",
     "default_phases": "training.train", "fine_tune": "training.train", "resume": "training.train",
-    "Classifier": "models.classifier", "Head": "models.classifier", "Phase": "phases.phase", "PixelRule": "images.pixels",
+    "Classifier": "models.classifier", "Head": "models.heads", "Phase": "phases.phase", "PixelRule": "images.pixels",
     "predict": "serving.saved_model", "Run": "training.run", "Store": "features.store",
 }  # fmt: skip
 __all__ = sorted(_HOME)

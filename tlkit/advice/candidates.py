@@ -16,8 +16,8 @@ from tlkit.evaluation import bootstrap, probes
 from tlkit.evaluation.folds import grouped_folds
 from tlkit.features.stages import StageFeatures, stage_features
 from tlkit.features.store import Store
-from tlkit.images import copies
 from tlkit.images.dataset import Data, Images
+from tlkit.images.subset import _clusters, _spread
 from tlkit.models.classifier import Classifier
 from tlkit.planning import costs
 
@@ -149,30 +149,3 @@ def probed(rows: np.ndarray, labels: np.ndarray, folds: np.ndarray) -> probes.Pr
     for old in sorted(path.parent.glob("*.npz"), key=lambda p: -p.stat().st_mtime)[_KEPT:]:
         old.unlink(missing_ok=True)
     return found
-
-
-def _clusters(data: Data, rows: np.ndarray) -> np.ndarray:
-    """Returns int64 per row: copies found by the gate, joined with the groups the user named."""
-    clusters = data.checked.clusters[rows]
-    if data.table.group is None:
-        return clusters
-    first: dict[Any, int] = {}
-    pairs = []
-    for i, (copy, group) in enumerate(zip(clusters, data.table.group[rows], strict=True)):
-        for key in [("copy", int(copy)), *([("group", str(group))] if group else [])]:
-            pairs.append((first.setdefault(key, i), i))
-    return copies.clusters(len(rows), pairs)
-
-
-def _spread(labels: np.ndarray, limit: int, seed: int) -> np.ndarray:
-    """Returns `limit` positions, ascending, with classes in their proportions, at least two each.
-
-    Within a class the order is drawn; across classes the next is whose share is least served.
-    """
-    draw = np.random.default_rng(seed).permutation(len(labels))
-    rank = np.empty(len(labels), np.int64)
-    for label in np.unique(labels):
-        mine = draw[labels[draw] == label]
-        rank[mine] = np.arange(len(mine))
-    share = np.where(rank < 2, -1.0, rank / np.bincount(labels)[labels])
-    return np.sort(np.argsort(share, kind="stable")[:limit])

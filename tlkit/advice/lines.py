@@ -10,7 +10,7 @@ from tlkit.advice.rules import TABLE, Facts, Plan
 from tlkit.phases import recipe_format
 
 if TYPE_CHECKING:
-    from tlkit.advice.advise import Advice
+    from tlkit.advice.result import Advice
 
 
 def text(advice: "Advice") -> str:

@@ -4,11 +4,11 @@ from typing import TYPE_CHECKING, Any
 
 from tlkit.advice import charts, lines
 from tlkit.advice.rules import TABLE
-from tlkit.pages import charts as plots
 from tlkit.pages import html
+from tlkit.pages.figures import to_svg
 
 if TYPE_CHECKING:
-    from tlkit.advice.advise import Advice
+    from tlkit.advice.result import Advice
 
 
 def render(advice: "Advice") -> str:
@@ -26,5 +26,5 @@ def _context(advice: "Advice") -> dict[str, Any]:
         "standing": {one.name: lines.standing(one) for one in advice.candidates},
         "plan": lines.plan_lines(advice),
         "expected": " ".join(lines.expected(advice)),
-        "figures": {name: plots.to_svg(figure, name) for name, figure in figures.items()},
+        "figures": {name: to_svg(figure, name) for name, figure in figures.items()},
     }

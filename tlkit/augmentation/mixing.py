@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import betaincinv
 
-from tlkit.augmentation.apply import Policy, draws
+from tlkit.augmentation.apply import Policy
+from tlkit.augmentation.draws import draws
 from tlkit.files import combined_hash
 
 

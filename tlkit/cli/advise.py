@@ -4,6 +4,7 @@ import json
 
 import click
 
+from tlkit.advice import result
 from tlkit.cli.options import JSON, data_options, load, quietly
 from tlkit.errors import TlkitError
 
@@ -41,7 +42,7 @@ def advise(photos, **options):
     click.echo(json.dumps([lines.numbers(found)]) if options["as_json"] else str(found))
     if options["out"]:
         recipe = found.write(options["out"])
-        click.echo(f"\nPage: {recipe.with_name(advice.PAGE)}", err=options["as_json"])
+        click.echo(f"\nPage: {recipe.with_name(result.PAGE)}", err=options["as_json"])
         click.echo(f"Next: tlkit finetune --plan {recipe}", err=options["as_json"])
 
 

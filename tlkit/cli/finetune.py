@@ -7,6 +7,7 @@ import click
 
 from tlkit.cli.options import data_options, load, model_options, model_recipe, quietly, store
 from tlkit.errors import TlkitError, unknown
+from tlkit.workflows import fine_tuning, recipes
 
 
 @click.command()
@@ -67,7 +68,7 @@ def _train(photos, options):
     recipe = recipe_format.read(options["plan"]) if options["plan"] else _recipe(options)
     source = photos or recipe["source"]
     data = load(source, options, **recipe["data"])  # a recipe's seed is not that of its split
-    model = recipe_format.classifier(recipe, data.class_names)
+    model = recipes.classifier(recipe, data.class_names)
     kept = store(options)
     plan = recipe_format.plan(recipe) or _plan(model, options)
     if recipe["phases"] is None and plan == default_phases(model) and not options["fields"]:
@@ -79,7 +80,9 @@ def _train(photos, options):
         fitted = budget.fit(model, data, plan, limits, store=kept, seed=seed)
         click.echo("\n".join(fitted.lines))
         return None
-    return budget.fine_tune(model, data, plan, limits, store=kept, seed=seed, out=options["out"])
+    return fine_tuning.fine_tune(
+        model, data, plan, limits, store=kept, seed=seed, out=options["out"]
+    )
 
 
 def _recipe(options):

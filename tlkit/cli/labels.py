@@ -5,6 +5,8 @@ from pathlib import Path
 import click
 
 from tlkit.cli.options import data_options, load, model_options, model_recipe, quietly
+from tlkit.labels import worklist
+from tlkit.workflows import recipes
 
 
 @click.command()
@@ -20,17 +22,15 @@ from tlkit.cli.options import data_options, load, model_options, model_recipe, q
 @quietly
 def labels(photos, rate, with_test, accept, out, **options):
     """List the doubtful labels of PHOTOS on a page and in a CSV; nothing is changed."""
-    from tlkit.labels import doubts
     from tlkit.labels.check import check_labels
-    from tlkit.phases import recipe_format
 
     data = load(photos, options)
     folder = Path(out or f"labels-{Path(photos).stem}")
     if accept:
-        count = doubts.accepted(accept, data, folder / "labels.csv")
+        count = worklist.accepted(accept, data, folder / "labels.csv")
         click.echo(f"{folder / 'labels.csv'}: {count} labels changed. Your files are as they were.")
         return
-    model = recipe_format.classifier(model_recipe(options), data.class_names)
+    model = recipes.classifier(model_recipe(options), data.class_names)
     found = check_labels(model, data, with_test=with_test, rate=rate, seed=options["seed"])
     page = found.write(folder)
     click.echo(found.summary())

@@ -37,6 +37,6 @@ def nets(name, as_json):
     if as_json:
         click.echo(json.dumps(rows))
         return
-    from tlkit.listing import text_table
+    from tlkit.text import text_table
 
     click.echo(text_table(rows))

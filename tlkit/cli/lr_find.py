@@ -4,6 +4,7 @@ import click
 from click.core import ParameterSource
 
 from tlkit.cli.options import data_options, load, model_options, model_recipe, quietly
+from tlkit.workflows import recipes
 
 OWN = ("photos", "steps", "out")  # what `finetune` is given otherwise, or not at all
 
@@ -20,12 +21,11 @@ def lr_find(photos, unfreeze, steps, out, **options):
     """Find a learning rate for PHOTOS by trying all, small to large, on a copy of the model."""
     import dataclasses
 
-    from tlkit.phases import recipe_format
     from tlkit.training.rate_finder import lr_find as climb
     from tlkit.training.train import default_phases
 
     data = load(photos, options)
-    model = recipe_format.classifier(model_recipe(options), data.class_names)
+    model = recipes.classifier(model_recipe(options), data.class_names)
     plan = default_phases(model)
     phase = plan[0] if unfreeze == "none" else plan[-1]  # as finetune reads the option
     if unfreeze and unfreeze != "none":

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from tlkit.cli.options import data_options, load, model_options, model_recipe, quietly, store
+from tlkit.workflows import recipes
 
 
 @click.command()
@@ -35,12 +36,11 @@ def search(photos, **options):
 
     An interrupted search goes on where it stopped when the same command is given again.
     """
-    from tlkit.phases import recipe_format
     from tlkit.tuning.search import search as run_search
 
     data = load(photos, options)
     origin = model_recipe(options)
-    model = recipe_format.classifier(origin, data.class_names)
+    model = recipes.classifier(origin, data.class_names)
     names = ("trials", "space", "algorithm", "seed", "out", "images", "finalists", "repeats",
              "memory")  # fmt: skip
     chosen = {name: options[name] for name in names}

@@ -6,6 +6,9 @@ import json
 import click
 
 from tlkit.cli.options import JSON, model_options, model_recipe, quietly
+from tlkit.images import dataset
+from tlkit.images.pictures import picture, rows_of
+from tlkit.workflows import recipes
 
 
 @click.command()
@@ -19,11 +22,10 @@ from tlkit.cli.options import JSON, model_options, model_recipe, quietly
 def similar(query, photos, top, out, as_json, **options):
     """Show which images of PHOTOS look most like the image QUERY."""
     from tlkit.inspection import neighbours as search
-    from tlkit.phases import recipe_format
 
-    images = search.gather(photos)
+    images = dataset.gather(photos)
     unused = ("some", "other")  # a head, which the folder of pictures need not have classes for
-    model = recipe_format.classifier(model_recipe(options), unused)
+    model = recipes.classifier(model_recipe(options), unused)
     (found,) = search.similar(model, images, query, top)
     if out:
         _sheet(out, query, images, found)
@@ -41,8 +43,8 @@ def _sheet(out, query, images, found):
 
     from tlkit.pages import sheets
 
-    asked = sheets.picture(Path(query).read_bytes())
-    pictures = sheets.rows_of(images.table, [one.row for one in found])
+    asked = picture(Path(query).read_bytes())
+    pictures = rows_of(images.table, [one.row for one in found])
     texts = [f"{one.label} {one.similarity:.3f}\n{Path(one.file).name}" for one in found]
     tiles = [(asked, f"query\n{Path(query).name}"), *zip(pictures, texts, strict=True)]
     sheets.write(out, [tiles])

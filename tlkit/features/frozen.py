@@ -5,14 +5,9 @@ boundary and the view, and it is stored under a key made of exactly these. Heads
 and searches that ask for the same rows get the same rows.
 """
 
-import contextlib
-import contextvars
 import dataclasses
 import functools
-import os
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -21,59 +16,13 @@ from tlkit.augmentation.views import View, look, reader, row_key, soft_labels
 from tlkit.backbones import weights
 from tlkit.errors import AuditError, TlkitError
 from tlkit.features import engines
+from tlkit.features.decoded import BATCH, _decoded, pixel_kind, pixel_rows
 from tlkit.features.store import Store
-from tlkit.images import pixels
 from tlkit.models.classifier import PIXELS, POOLED, Classifier
 
-BATCH = engines.BATCH  # one fixed shape: a row is the same whichever rows share its batch
 SAME = 1e-3  # accelerators add in varying order; live noise is far larger
 HALF_LIMIT = 30_000.0  # float16 ends at 65,504
 HALF_ERROR = 1e-3  # largest root-mean-square rounding error, relative to the features' own
-
-
-def pixel_rows(store: Store, images, rule: pixels.PixelRule) -> np.ndarray:
-    """Returns uint8 [n, size, size, channels] of `images`, each file decoded once for ever."""
-    compute = functools.partial(_decoding, images, rule)
-    return store.rows(pixel_kind(rule), images.hashes, compute)
-
-
-@contextlib.contextmanager
-def decoding_ahead(store: Store, images, rule: pixels.PixelRule) -> Iterator[None]:
-    """Decodes `images` into the store in a thread, while the block does something else.
-
-    What the block needs of them sooner it waits for, and it ends without what is not yet decoded.
-    Trouble is left to whoever asks for the pixels.
-    """
-    ended = threading.Event()
-
-    def compute(positions):
-        for rows in _decoding(images, rule, positions):
-            if ended.is_set():
-                raise InterruptedError
-            yield rows
-
-    def decode():
-        with contextlib.suppress(Exception):
-            store.fill(pixel_kind(rule), images.hashes, compute)
-
-    thread = threading.Thread(target=contextvars.copy_context().run, args=(decode,))
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
-
-
-def _decoding(images, rule, positions) -> Iterator[np.ndarray]:
-    batches = _decoded(images, rule, positions)
-    count = -(-len(positions) // BATCH)
-    return progress.track(batches, f"Decoding {len(positions):,} images", count, BATCH)
-
-
-def pixel_kind(rule: pixels.PixelRule) -> str:
-    """Returns what the store keeps pixels under; the number is that of the decoding's version."""
-    return files.combined_hash("pixels", 2, dataclasses.astuple(rule))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -306,14 +255,3 @@ def _rounded(batch: np.ndarray, dtype: str) -> np.ndarray:
     if dtype == "float16":  # a later batch may be larger than the sample: clip, never overflow
         batch = np.clip(batch, -65_000, 65_000)
     return batch.astype(dtype)
-
-
-def _decoded(images, rule, positions) -> Iterator[np.ndarray]:
-    """Yields batches of decoded pixels from files, arrays or encoded bytes in memory."""
-    if images.table.arrays is None:
-        yield from pixels.load_paths([images.files[i] for i in positions], rule, BATCH)
-        return
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in range(0, len(positions), BATCH):
-            part = [images.table.read(i) for i in positions[start : start + BATCH]]
-            yield np.stack(list(pool.map(functools.partial(pixels.load_any, rule=rule), part)))

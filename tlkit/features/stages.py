@@ -12,7 +12,7 @@ import numpy as np
 
 from tlkit import files, progress
 from tlkit.backbones import surgery, weights
-from tlkit.features import engines, frozen
+from tlkit.features import decoded, engines
 from tlkit.features.store import Store
 from tlkit.models.classifier import PIXELS, Classifier
 
@@ -124,7 +124,7 @@ def _kind(model, names, engine) -> str:
 
 
 def _computed(part, model, images, store, positions, clock) -> Iterator[np.ndarray]:
-    pixels = frozen.pixel_rows(store, images, model.rule)
+    pixels = decoded.pixel_rows(store, images, model.rule)
     parts = [positions[i : i + engines.BATCH] for i in range(0, len(positions), engines.BATCH)]
     sample = np.asarray(pixels[np.resize(parts[0], engines.BATCH)], np.float32)
     call = engines.compile(part, sample, engine=store.engine).call

@@ -21,10 +21,11 @@ from PIL import Image
 from tlkit import files
 from tlkit.errors import TlkitError
 from tlkit.images import copies as duplicates
-from tlkit.images.copies import some
+from tlkit.images.pictures import look
 from tlkit.images.table import ROLES, Table
-from tlkit.images.verdicts import Kept, Verdict, judge, judge_array, look
+from tlkit.images.verdicts import Kept, Verdict, judge, judge_array
 from tlkit.progress import track
+from tlkit.text import some
 
 FEW = 10  # training images of a class below which we warn
 SKEWED = 10.0  # largest class / smallest class above which we warn

@@ -15,6 +15,7 @@ import numpy as np
 from tlkit.images.table import Table
 from tlkit.images.verdicts import THUMB
 from tlkit.progress import track
+from tlkit.text import some
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _LOOK = 64  # side of the picture that decides
@@ -142,13 +143,6 @@ def report(table: Table, clusters: np.ndarray, dropped: list[tuple[str, str]]) -
         shown = _pairs(known, known.group, known.split)
         if shown:
             yield f"{len(shown)} groups are in two of the given splits: {some(shown)}."
-
-
-def some(names: list[str], most: int = 5) -> str:
-    """Returns the first names and how many more there are."""
-    return ", ".join(names[:most]) + (
-        f" and {len(names) - most:,} more" if len(names) > most else ""
-    )
 
 
 def _pairs(table, keys, words) -> list[str]:

@@ -15,8 +15,9 @@ import numpy as np
 
 from tlkit import files
 from tlkit.errors import TlkitError
-from tlkit.images import checks, split
+from tlkit.images import checks, sources, split
 from tlkit.images.checks import Checked
+from tlkit.images.manifest import changes, read, splits_of, verify_manifest, write
 from tlkit.images.sources import read_source
 from tlkit.images.table import ARRAYS, ROLE_NAMES, ROLES, Table, relabel
 from tlkit.progress import say
@@ -136,7 +137,7 @@ class Data:
             TlkitError: The manifest is damaged, an image was added, removed or changed, or arrays
                 are needed.
         """
-        manifest = split.read(path)
+        manifest = read(path)
         options = manifest["options"]
         given = {"source": source, "labels": labels, "test": test}
         given = {key: options[key] if value is None else value for key, value in given.items()}
@@ -148,8 +149,8 @@ class Data:
                 )
         table = read_source(**given, data_dir=options["data_dir"])
         checked = checks.check(table, max_bad=options["max_bad"])
-        split.verify_manifest(manifest, checked)
-        splits = split.splits_of(manifest, checked.table.items)
+        verify_manifest(manifest, checked)
+        splits = splits_of(manifest, checked.table.items)
         return cls(checked, splits, manifest, tuple(checked.warnings))
 
 
@@ -191,7 +192,7 @@ def load_images(
     splits = split.split(checked, val=val_share, test=test_share, seed=seed, kept=kept)
     manifest = split.manifest(checked, splits, seed=seed, **options)
     if cache and (before is None or before["digest"] != manifest["digest"]):
-        split.write(manifest, memory)
+        write(manifest, memory)
     data = Data(checked, splits, manifest, (*checked.warnings, *notes, *changed))
     _announce(data)
     return data
@@ -265,7 +266,7 @@ def _recall(memory: Path) -> tuple[dict | None, list[str]]:
     if not memory.exists():
         return None, []
     try:
-        return split.read(memory), []
+        return read(memory), []
     except TlkitError as error:
         return None, [f"The remembered split cannot be used and is made anew: {error}"]
 
@@ -277,9 +278,9 @@ def _kept(before, checked) -> tuple[np.ndarray | None, list[str]]:
     by_content: dict[str, str] = {}
     for row in before["rows"]:  # of two equal images in two roles, the stricter one counts
         by_content[row[4]] = max(row[2], by_content.get(row[4], "train"), key=ROLES.index)
-    by_path = split.splits_of(before, checked.table.items)
+    by_path = splits_of(before, checked.table.items)
     roles = [by_content.get(h, role) for h, role in zip(checked.hashes, by_path, strict=True)]
-    found = split.changes(before, checked)
+    found = changes(before, checked)
     if not found:
         return np.array(roles, "<U5"), []
     new = roles.count("")
@@ -301,3 +302,15 @@ def _announce(data: Data):
     )
     for line in data.warnings:
         say(f"warning: {line}")
+
+
+def gather(source: Any, max_bad: float = 0.05) -> Images:
+    """Returns all usable images of a folder, CSV file or data set, divided or not.
+
+    Raises:
+        TlkitError: Nothing there, or too many bad files.
+    """
+    table = dataclasses.replace(sources.read_source(source, least=1), split=None)
+    checked = checks.check(table, max_bad=max_bad)
+    kept = checked.table
+    return Images("all", kept, kept.labels, checked.hashes, kept.class_names)

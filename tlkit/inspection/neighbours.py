@@ -4,7 +4,6 @@ import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -12,8 +11,8 @@ from tlkit import files
 from tlkit.errors import TlkitError
 from tlkit.features.frozen import Frozen, View
 from tlkit.features.store import Store
-from tlkit.images import checks, sources
 from tlkit.images.dataset import Data, Images
+from tlkit.images.subset import everything
 from tlkit.images.table import Table
 from tlkit.models.classifier import POOLED, Classifier
 
@@ -83,23 +82,6 @@ def nearest(
         rows = np.take_along_axis(np.hstack([rows, numbers]), best, 1)
         values = np.take_along_axis(wider, best, 1)
     return rows, values
-
-
-def everything(data: Data) -> Images:
-    """Returns the images of all splits."""
-    return Images("all", data.table, data.table.labels, data.hashes, data.class_names)
-
-
-def gather(source: Any, max_bad: float = 0.05) -> Images:
-    """Returns all usable images of a folder, CSV file or data set, divided or not.
-
-    Raises:
-        TlkitError: Nothing there, or too many bad files.
-    """
-    table = dataclasses.replace(sources.read_source(source, least=1), split=None)
-    checked = checks.check(table, max_bad=max_bad)
-    kept = checked.table
-    return Images("all", kept, kept.labels, checked.hashes, kept.class_names)
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from tlkit.evaluation.more_images import Curve
-from tlkit.pages.charts import BLUE, GRAY, GREEN, INK, ORANGE, STYLE
+from tlkit.pages.figures import BLUE, GRAY, GREEN, INK, ORANGE, STYLE
 
 NAMED = 20  # classes a legend can hold
 _RING: Any = {"facecolor": "none", "edgecolor": INK, "linewidth": 1.4}

@@ -1,61 +1,20 @@
 """Labels checked by the images themselves: worklist, map and learning curve from one pass."""
 
-import dataclasses
-import os
-from pathlib import Path
-
 import numpy as np
 
-from tlkit import files
 from tlkit.errors import TlkitError
 from tlkit.evaluation import more_images, probes
 from tlkit.evaluation.folds import grouped_folds
 from tlkit.features.frozen import Frozen, View
 from tlkit.features.store import Store
+from tlkit.images import subset
 from tlkit.images.dataset import Data, Images
-from tlkit.inspection import data_map, neighbours
-from tlkit.labels import confident_learning, doubts, page
+from tlkit.inspection import data_map
+from tlkit.labels import confident_learning, doubts
+from tlkit.labels.result import LabelCheck
 from tlkit.models.classifier import POOLED, Classifier
 
 FOLDS = 5
-LIST, PAGE = "worklist.csv", "labels.html"
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class LabelCheck:
-    """What one pass over the images told about their labels.
-
-    Attributes:
-        images: What was judged.
-        worklist: The doubtful labels, worst first.
-        curve: What more images would bring; None where there are too few to say.
-        plane: The map; its rows are positions in `images`.
-        notes: What the user should know about the three.
-    """
-
-    images: Images
-    worklist: doubts.Worklist
-    curve: more_images.Curve | None
-    plane: data_map.DataMap | None
-    notes: tuple[str, ...]
-
-    def summary(self) -> str:
-        """Returns the findings on a few lines."""
-        lines = [self.worklist.summary()]
-        if self.curve is not None:
-            lines.append(self.curve.summary())
-        return "\n".join([*lines, *self.notes])
-
-    def write(self, folder: str | os.PathLike[str]) -> Path:
-        """Writes `worklist.csv` and `labels.html` into `folder`; returns the page's path.
-
-        Raises:
-            TlkitError: The folder holds a worklist with marks, which would be lost.
-        """
-        folder = Path(folder)
-        doubts.write_csv(self.worklist, folder / LIST)
-        files.write_text(folder / PAGE, page.render(self))
-        return folder / PAGE
 
 
 def check_labels(
@@ -100,7 +59,7 @@ def check_labels(
 
 
 def _judged(data: Data, with_test: bool) -> Images:
-    every = neighbours.everything(data)
+    every = subset.everything(data)
     if with_test:
         return every
     rows = np.flatnonzero(data.splits != "test")

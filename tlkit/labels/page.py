@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from tlkit.images import pictures
 from tlkit.labels import charts
-from tlkit.pages import charts as plots
-from tlkit.pages import html, sheets
+from tlkit.pages import figures, html
 
 if TYPE_CHECKING:
-    from tlkit.labels.check import LabelCheck
+    from tlkit.labels.result import LabelCheck
 
 SHOWN = 200  # pictures on the page; the CSV holds all
 
@@ -37,7 +37,7 @@ def _context(check: "LabelCheck") -> dict[str, Any]:
 
 
 def _tile(check: "LabelCheck", doubt) -> dict[str, Any]:
-    pixels = sheets.picture(check.images.table.read(doubt.row), 200)
+    pixels = pictures.picture(check.images.table.read(doubt.row), 200)
     name = Path(doubt.file).name
     return {"doubt": doubt, "uri": html.data_uri(Image.fromarray(pixels)), "name": name}
 
@@ -64,4 +64,4 @@ def _figures(check: "LabelCheck") -> dict[str, str]:
         )
     if check.curve is not None:
         drawn["Error by number of images"] = charts.more_images(check.curve)
-    return {title: plots.to_svg(figure, title) for title, figure in drawn.items()}
+    return {title: figures.to_svg(figure, title) for title, figure in drawn.items()}

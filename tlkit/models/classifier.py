@@ -17,61 +17,20 @@ import tensorflow as tf
 
 from tlkit import files, nets
 from tlkit.backbones import loading, surgery
+from tlkit.backbones.backbone import Backbone, Stage, reinitialise
 from tlkit.errors import TlkitError, unknown
 from tlkit.evaluation import calibration
 from tlkit.images import pixels
 from tlkit.models import heads
+from tlkit.models.extractor import Extractor
+from tlkit.models.heads import Head
+from tlkit.workflows import fine_tuning
 
 if TYPE_CHECKING:
     from tlkit.images.dataset import Data
     from tlkit.training.run import Run
 
 PIXELS, POOLED = "pixels", "pooled"
-
-
-@keras.saving.register_keras_serializable("tlkit")
-class Extractor(keras.layers.Layer):
-    """Runs a backbone in inference mode, whatever mode the model around it is in.
-
-    In Keras 3 a `training=False` written into a functional graph is overridden by `fit`, and then
-    BatchNorm statistics drift and drop-connect stays alive. Inside a layer's own `call` it holds.
-
-    Args:
-        net: Functional model, preprocessed image to feature map.
-        live: True lets `training` through, for a net trained from scratch.
-    """
-
-    def __init__(self, net, live=False, **kwargs):
-        super().__init__(**kwargs)
-        self.net = net
-        self.live = live
-
-    def build(self, input_shape):
-        self.built = True  # the net was built by whoever made it
-
-    def call(self, images, training=None):
-        return self.net(images, training=bool(training) and self.live)
-
-    def compute_output_shape(self, input_shape):
-        return self.net.compute_output_shape(input_shape)
-
-    def get_config(self):
-        net = keras.saving.serialize_keras_object(self.net)
-        return {**super().get_config(), "net": net, "live": self.live}
-
-    @classmethod
-    def from_config(cls, config):
-        net = keras.saving.deserialize_keras_object(config.pop("net"))
-        return cls(net, **config)
-
-
-@dataclasses.dataclass(frozen=True)
-class Head:
-    """What stands on the backbone: a row of `heads.HEADS` with its two settings."""
-
-    kind: str = "linear"
-    dropout: float = 0.2
-    init: str = "zero"
 
 
 class Classifier:
@@ -106,7 +65,7 @@ class Classifier:
         self.head = Head(head) if isinstance(head, str) else head
         self.temperature = 1.0
         if replace_from is not None:
-            loading.reinitialise(self.backbone, self.stages_from(replace_from), seed)
+            reinitialise(self.backbone, self.stages_from(replace_from), seed)
         features = self.backbone.net.output.shape[1:]
         keras.utils.set_random_seed(
             seed
@@ -230,7 +189,7 @@ class Classifier:
         if phases is None:
             phases = quick_advice(self, data, options.get("store")).phases
         limits = budget.Limits(max_minutes, max_memory)
-        return budget.fine_tune(self, data, phases, limits, **options)
+        return fine_tuning.fine_tune(self, data, phases, limits, **options)
 
     def search(self, data: "Data", **options: Any):
         """Searches for better settings within a time; see `tlkit.tuning.search.search`.
@@ -288,11 +247,11 @@ class Classifier:
         model.rule = pixels.PixelRule(**facts["rule"])
         model.head = Head(**facts["head"])
         model.temperature = facts["temperature"]
-        model.backbone = loading.Backbone(
+        model.backbone = Backbone(
             name=facts["backbone"],
             net=keras_model.get_layer("backbone").net,
             preprocess=keras_model.get_layer("preprocess"),
-            stages=tuple(loading.Stage(**stage) for stage in facts["stages"]),
+            stages=tuple(Stage(**stage) for stage in facts["stages"]),
             size=model.rule.size,
             channels=model.rule.channels,
             weights=facts["weights"],
@@ -308,7 +267,7 @@ def _resolve(backbone, weights, size, seed):
         backbone = Classifier.load(backbone)
     if isinstance(backbone, Classifier):
         return _taken_over(backbone, size)
-    if isinstance(backbone, loading.Backbone):
+    if isinstance(backbone, Backbone):
         return backbone, _rule(size, backbone.size, backbone.channels)
     rule = _rule(size, default_size(str(backbone)), 3)
     loaded = loading.load(
@@ -355,7 +314,6 @@ def _checked_names(class_names) -> tuple[str, ...]:
 
 def _load_keras(path: Path) -> keras.Model:
     import tlkit.backbones.preprocess  # noqa: F401  both register what a saved network may hold
-    import tlkit.layers
     from tlkit.nets._depth import deep_graphs
 
     try:

@@ -4,6 +4,8 @@ A head has two parts. `pool` has no variables and reads only the feature map, so
 the boundary where frozen features are cached; `classify` is what the head phase trains.
 """
 
+import dataclasses
+
 import keras
 from keras import layers
 
@@ -67,3 +69,12 @@ def _pool(x, both):
 def _logits(classes, init):
     kernel = "zeros" if init == "zero" else "glorot_uniform"
     return layers.Dense(classes, kernel_initializer=kernel, name="logits")
+
+
+@dataclasses.dataclass(frozen=True)
+class Head:
+    """What stands on the backbone: a row of `heads.HEADS` with its two settings."""
+
+    kind: str = "linear"
+    dropout: float = 0.2
+    init: str = "zero"

@@ -17,10 +17,7 @@ from tlkit import files
 from tlkit.errors import TlkitError, unknown
 
 if TYPE_CHECKING:
-    from tlkit.features.store import Store
-    from tlkit.models.classifier import Classifier
     from tlkit.phases.phase import Phase
-    from tlkit.training.run import Run
 
 # What a recipe may say, and what holds where it says nothing. `data` are further arguments of
 # `load_images`; `phases` is None for the plan `fine_tune` makes by itself.
@@ -109,60 +106,6 @@ def plan(settings: Mapping[str, Any]) -> "tuple[Phase, ...] | None":
         for name in phase.keys() - known:
             raise unknown("field of a phase", name, known)
     return tuple(Phase(**phase) for phase in settings["phases"])
-
-
-def classifier(settings: Mapping[str, Any], class_names: Sequence[str]) -> "Classifier":
-    """Builds the untrained classifier a recipe describes."""
-    from tlkit.images.pixels import PixelRule
-    from tlkit.models.classifier import Classifier, Head, default_size
-
-    settings = {**KEYS, **settings}
-    if (Path(settings["backbone"]) / "classifier.json").exists():
-        size = None  # a run folder brings its own pixel rule
-    else:
-        side = settings["size"] or default_size(settings["backbone"])
-        size = PixelRule(side, settings["resize"], settings["channels"])
-    return Classifier(
-        settings["backbone"],
-        class_names,
-        weights=settings["weights"],
-        size=size,
-        head=Head(**settings["head"]),
-        replace_from=settings["replace_from"],
-        seed=settings["seed"],
-    )
-
-
-def train(
-    settings: Mapping[str, Any], out: str | Path | None = None, store: "Store | None" = None
-) -> "Run":
-    """Loads the images, builds the model and trains it as the settings say; returns the run.
-
-    Raises:
-        TlkitError: The settings name no source of images, or one that cannot be read.
-    """
-    from tlkit.images.dataset import load_images
-
-    settings = {**KEYS, **settings}
-    if not settings["source"]:
-        raise TlkitError("The recipe names no images: set `source` to a folder, CSV file or name.")
-    data = load_images(settings["source"], **settings["data"])
-    model = classifier(settings, data.class_names)
-    return model.fine_tune(data, plan(settings), out=out, seed=settings["seed"], store=store)
-
-
-def main(settings: Mapping[str, Any], description: str = "") -> None:
-    """What a recipe file does when it is run: train, then evaluate on the test images."""
-    import argparse
-
-    parser = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
-    parser.add_argument("--source", default=settings.get("source"), help="other images")
-    parser.add_argument("--out", help="run folder")
-    arguments = parser.parse_args()
-    run = train({**settings, "source": arguments.source}, arguments.out)
-    if len(run.require_data().test):
-        print(f"\nTest images: {run.evaluate()}")
-    print(f"\nReport: {run.report()}")
 
 
 def describe_phase(phase: "Phase") -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import dataclasses
 import time
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import keras
 
@@ -14,10 +14,6 @@ from tlkit.models.classifier import Classifier
 from tlkit.phases.phase import Phase, view_count
 from tlkit.planning import estimate
 from tlkit.planning.estimate import Estimate
-from tlkit.progress import say
-from tlkit.text import duration
-from tlkit.training import train
-from tlkit.training.run import Run
 
 
 class Limits(NamedTuple):
@@ -54,34 +50,6 @@ class Deadline(keras.callbacks.Callback):
         """Stops where the next epoch would begin after the end."""
         if self.due():
             self.model.stop_training = True
-
-
-def fine_tune(
-    model: Classifier,
-    data: Data,
-    plan: Sequence[Phase],
-    limits: Limits,
-    *,
-    store: Store | None = None,
-    seed: int = 0,
-    callbacks: Sequence[Any] = (),
-    **options: Any,
-) -> Run:
-    """Trains as `tlkit.training.train.fine_tune` does, within limits, and says before what it will cost.
-
-    A short job without limits is not worth timing, and nothing is said.
-    """
-    clocks = [] if limits.minutes is None else [Deadline(60 * limits.minutes)]
-    store, cost = store or Store.default(), None
-    if limits != Limits() or estimate.worth(data, plan):
-        plan, cost, lines = fit(model, data, plan, limits, store=store, seed=seed)
-        for line in lines:
-            say(line)
-    options |= {"callbacks": [*callbacks, *clocks], "store": store, "seed": seed}
-    run = train.fine_tune(model, data, plan, **options)
-    if cost:
-        run.say(compare(cost, run))
-    return run
 
 
 def fit(
@@ -199,9 +167,3 @@ def expected(cost: Estimate, epochs: Sequence[int]) -> float:
     """Returns the estimated seconds if the phases train so many epochs; left out are the last."""
     done = zip(cost.phases, epochs, strict=False)
     return cost.saving + sum(p.rows + p.start + p.epoch * count for p, count in done)
-
-
-def compare(cost: Estimate, run) -> str:
-    """Returns one line: what was estimated, for the epochs that were trained, and what it took."""
-    estimated = duration(expected(cost, [record["epochs"] for record in run.records]))
-    return f"Estimated for these epochs {estimated}, took {duration(run.seconds)}."

@@ -6,21 +6,21 @@ rest is counting. The estimate is for all epochs: early stopping may end a phase
 
 import contextlib
 import dataclasses
-import os
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tlkit import progress
 from tlkit.augmentation import apply
-from tlkit.features import frozen
-from tlkit.features.frozen import BATCH, Rows
+from tlkit.features import decoded, frozen
+from tlkit.features.decoded import BATCH
+from tlkit.features.frozen import Rows
 from tlkit.features.store import Store
 from tlkit.images import pixels
 from tlkit.images.dataset import Data
+from tlkit.memory import resident
 from tlkit.models.classifier import PIXELS, POOLED, Classifier
 from tlkit.phases.phase import Phase, view_count
 from tlkit.text import duration
@@ -229,7 +229,7 @@ class _Timer:
 
     def _decode_seconds(self) -> float:
         images = self.data.train
-        kind = frozen.pixel_kind(self.model.rule)
+        kind = decoded.pixel_kind(self.model.rule)
         absent = self.store.missing(kind, images.hashes)
         if not len(absent) or images.table.arrays is not None:
             return 0.0
@@ -305,11 +305,3 @@ def _momenta(model) -> list[tuple[Any, float]]:
 
 def _bytes(variables) -> int:
     return sum(int(np.prod(v.shape)) * 4 for v in variables)
-
-
-def resident() -> float:
-    """Returns the bytes of memory this process holds now; 0 where that cannot be told."""
-    status = Path("/proc/self/statm")
-    if not status.exists():
-        return 0.0
-    return int(status.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

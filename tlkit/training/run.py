@@ -15,7 +15,7 @@ from tlkit import files, progress
 from tlkit.backbones import weights
 from tlkit.errors import TlkitError
 from tlkit.evaluation import calibration, metrics
-from tlkit.features import frozen
+from tlkit.features import decoded
 from tlkit.features.store import Store
 from tlkit.images.dataset import Data, Images
 from tlkit.models.classifier import Classifier
@@ -175,7 +175,7 @@ class Run:
         """Returns calibrated probabilities [n, classes] of `images`, computed once."""
         key = (weights.fingerprint(self.model.keras_model.weights), *images.hashes)
         if key not in self._logits:
-            rows = frozen.pixel_rows(self.store, images, self.model.rule)
+            rows = decoded.pixel_rows(self.store, images, self.model.rule)
             self._logits[key] = self.model.logits(rows)
         return calibration.softmax(self._logits[key], self.model.temperature)
 

@@ -11,6 +11,7 @@ from tlkit import progress
 from tlkit.augmentation import apply
 from tlkit.errors import TlkitError
 from tlkit.evaluation import calibration
+from tlkit.evaluation.metrics import log_loss
 from tlkit.features import frozen as features
 from tlkit.models.classifier import PIXELS, POOLED
 from tlkit.phases.phase import view_count
@@ -253,10 +254,3 @@ def boundary_of_same_pass(frozen: features.Frozen, plan, number: int, images) ->
     boundaries = {model.boundary_below(p.unfreeze) for p in wanted} - {POOLED, PIXELS}
     boundaries = {b for b in boundaries if frozen.fits(images, b, views)}
     return max(boundaries, key=model.stages.index, default=None)
-
-
-def log_loss(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Mean cross-entropy in nats; NaN logits give NaN, which ends the run."""
-    shifted = logits.astype(np.float64) - logits.max(-1, keepdims=True)
-    chosen = shifted[np.arange(len(labels)), labels]
-    return float(np.mean(np.log(np.exp(shifted).sum(-1)) - chosen))

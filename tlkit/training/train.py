@@ -13,7 +13,7 @@ from typing import Any
 
 from tlkit.augmentation import apply
 from tlkit.errors import TlkitError
-from tlkit.features import frozen
+from tlkit.features import decoded
 from tlkit.features.store import Store
 from tlkit.images.dataset import Data
 from tlkit.models.classifier import Classifier
@@ -62,7 +62,7 @@ def fine_tune(
         model.boundary_below(phase.unfreeze)  # an unknown stage is an error now, not in an hour
         apply.policy(phase.augment, phase.strength)
     store = store or Store.default()
-    with frozen.decoding_ahead(store, data.train, model.rule):
+    with decoded.decoding_ahead(store, data.train, model.rule):
         run = Run.create(out, model, data, plan, seed)
         return Session(run, callbacks, store).finish()
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from tlkit.pages.charts import BLUE, GRAY, ORANGE, RED, STYLE
+from tlkit.pages.figures import BLUE, GRAY, ORANGE, RED, STYLE
 from tlkit.tuning.space import Row, Space
 from tlkit.tuning.study import Trial
 

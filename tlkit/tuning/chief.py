@@ -9,7 +9,7 @@ from typing import Any
 import keras_tuner
 
 from tlkit.progress import say
-from tlkit.tuning import distributed, proposals
+from tlkit.tuning import proposals
 from tlkit.tuning.proposals import OBJECTIVE, Past, Proposal
 from tlkit.tuning.searcher import Hunt
 from tlkit.tuning.study import Trial
@@ -33,7 +33,7 @@ class Patient(keras_tuner.Oracle):
     def __init__(
         self,
         hunt: Hunt,
-        silence: float = distributed.SILENCE,
+        silence: float = proposals.SILENCE,
         clock: Callable[[], float] = time.monotonic,
     ):
         super().__init__(

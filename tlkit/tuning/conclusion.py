@@ -2,18 +2,24 @@
 
 import dataclasses
 import shutil
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tlkit import files
+from tlkit.errors import TlkitError
 from tlkit.images.dataset import Data
-from tlkit.models.classifier import Classifier, Head
+from tlkit.models.classifier import Classifier
+from tlkit.models.heads import Head
 from tlkit.phases import recipe_format
 from tlkit.phases.phase import Phase
 from tlkit.training.run import Run
-from tlkit.tuning import finalists
+from tlkit.tuning import conclusion, finalists, page
 from tlkit.tuning.finalists import Finalist
+from tlkit.tuning.result import SearchResult
+from tlkit.tuning.searcher import Hunt
+from tlkit.tuning.study import Study
 
 # What `load_images` takes again from a manifest, besides the source itself.
 _DATA = ("labels", "test", "val_share", "test_share", "max_bad", "data_dir")
@@ -81,4 +87,66 @@ def write_result(folder: Path, found: Any, seconds: float) -> None:
             "test": found.test and {k: found.test[k] for k in ("n", "accuracy", "log_loss")},
             "seconds": round(seconds, 1),
         },
+    )
+
+
+def conclude(hunt: Hunt) -> SearchResult:
+    """Names the winner, unseals the test images for it alone and writes everything down."""
+    found = judged(hunt)
+    _write(hunt, found)
+    return found
+
+
+def judged(hunt: Hunt) -> SearchResult:
+    """Ranks the finalists by their runs; nothing here looks at test images.
+
+    Raises:
+        TlkitError: There is no finalist whose seeds all came to their end.
+    """
+    found = SearchResult(hunt.study.folder, list(hunt.study.trials.values()))
+    stable = {k: v for k, v in hunt.confirmed.items() if k not in hunt.unstable}
+    if not stable:
+        raise TlkitError(_nothing(hunt.study))
+    labels = hunt.data.val.labels
+    for number, folders in stable.items():
+        settings = hunt.study.trials[number].settings
+        found.finalists.append(finalists.gather(number, settings, folders, labels))
+    found.finalists.sort(key=lambda finalist: float(finalist.losses.mean()))
+    _judge(found)
+    return found
+
+
+def _write(hunt: Hunt, found: SearchResult) -> None:
+    folder, best = hunt.study.folder, found.finalists[0]
+    trained = hunt.trained(best.settings, hunt.study.trials[best.number].batch_size)
+    origin = conclusion.origin(hunt.model, hunt.data, hunt.start, hunt.options.origin)
+    origin["seed"] = int(best.folders[0].name.rpartition("-")[2])  # of the run in best/
+    conclusion.write_recipe(folder, trained, origin, {"phases": found.verdict})
+    found.test = conclusion.crown(folder, best, hunt.data)
+    conclusion.write_result(folder, found, time.time() - hunt.began)
+    page.write(folder, found, hunt.space)
+
+
+def _judge(found: SearchResult) -> None:
+    best, *others = found.finalists
+    found.settings = best.settings
+    found.comparisons = [finalists.compare(best, other) for other in others]
+    against = [c for c in found.comparisons if c["second"] == 0]
+    if against:
+        found.verdict = against[0]["verdict"]
+    elif best.number == 0:
+        beaten = f": {found.comparisons[0]['verdict']}" if others else ""
+        found.verdict = f"the default settings are the best that was found{beaten}"
+    else:
+        found.verdict = f"trial {best.number} is the best of what could be confirmed"
+
+
+def _nothing(study: Study) -> str:
+    """Returns why there is no winner."""
+    messages = [trial.message for trial in study.trials.values() if trial.message]
+    if messages and not study.ranked:
+        return f"No trial came to its end. The last said: {messages[-1]}. See {study.folder}/work."
+    return (
+        f"The time was up before one finalist was trained; {len(study.trials)} trials are kept in "
+        f"{study.folder}. Give the same command more minutes, and it goes on from there."
     )

@@ -18,13 +18,12 @@ from typing import TYPE_CHECKING
 from tlkit.errors import TlkitError
 from tlkit.progress import say
 from tlkit.tuning import proposals
-from tlkit.tuning.proposals import OBJECTIVE, Proposal
+from tlkit.tuning.proposals import OBJECTIVE, SILENCE, Proposal
 
 if TYPE_CHECKING:
     from tlkit.tuning.searcher import Hunt
 
 ENVIRONMENT = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT")
-SILENCE = 120.0  # seconds without a word after which a worker counts as dead
 WAIT = 60.0  # seconds a worker waits for the chief's port
 
 

@@ -4,13 +4,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tlkit import files
-from tlkit.pages import charts, html
+from tlkit.pages import html
+from tlkit.pages.figures import to_svg
 from tlkit.tuning import charts as search_plots
 from tlkit.tuning import finalists
 from tlkit.tuning.space import Space
 
 if TYPE_CHECKING:
-    from tlkit.tuning.search import SearchResult
+    from tlkit.tuning.result import SearchResult
 
 
 def write(folder: Path, found: "SearchResult", space: Space) -> Path:
@@ -43,5 +44,5 @@ def _context(found: "SearchResult", space: Space) -> dict[str, Any]:
         "seconds": sum(trial.seconds for trial in found.trials),
         "matter": matter,
         "curse": finalists.CURSE,
-        "figures": {name: charts.to_svg(f, f"search {name}") for name, f in figures.items()},
+        "figures": {name: to_svg(f, f"search {name}") for name, f in figures.items()},
     }  # fmt: skip

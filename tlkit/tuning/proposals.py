@@ -250,3 +250,6 @@ def quiet() -> Iterator[None]:
     ):
         warnings.simplefilter("ignore")
         yield
+
+
+SILENCE = 120.0  # seconds without a word after which a worker counts as dead

@@ -19,7 +19,8 @@ from tlkit.backbones import weights
 from tlkit.errors import TlkitError, unknown
 from tlkit.features.store import Store
 from tlkit.images.dataset import Data
-from tlkit.models.classifier import Classifier, Head
+from tlkit.models.classifier import Classifier
+from tlkit.models.heads import Head
 from tlkit.phases.phase import Phase
 from tlkit.progress import say
 from tlkit.training.train import default_phases

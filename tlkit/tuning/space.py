@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from tlkit.errors import TlkitError, unknown
-from tlkit.models.classifier import Head
+from tlkit.models.heads import Head
 from tlkit.phases.phase import Phase
 
 Settings = dict[str, Any]

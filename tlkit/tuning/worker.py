@@ -20,8 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import tlkit
+from tlkit.memory import free_mb
 from tlkit.tuning import process as trials
-from tlkit.tuning.process import OUT_OF_MEMORY, TIME_UP
+from tlkit.tuning import trial
+from tlkit.tuning.process import OUT_OF_MEMORY
+from tlkit.tuning.trial import TIME_UP
 
 PER_PROCESS = 10  # trials until a process is replaced
 GRACE = 5.0  # seconds past the deadline before a trial that does not stop is killed
@@ -50,7 +53,7 @@ class Worker:
         folder: str | Path,
         memory: float | None = None,
         per_process: int = PER_PROCESS,
-        task: Callable[..., dict[str, Any]] = trials.train,
+        task: Callable[..., dict[str, Any]] = trial.train,
         grace: float = GRACE,
         clock: Callable[[], float] = time.time,
     ):
@@ -78,7 +81,7 @@ class Worker:
         `status` and `message`, and what the task returned; `batch_size` where it was halved.
 
         Args:
-            job: What the task is told, as `tlkit.tuning.process.train` documents it.
+            job: What the task is told, as `tlkit.tuning.trial.train` documents it.
             watch: Called with every event of the process.
         """
         job, began, halved = copy.deepcopy(job), time.perf_counter(), 0
@@ -189,23 +192,3 @@ def _halve(job: Job) -> bool:
     for phase in phases:
         phase["batch_size"] = max(phase["batch_size"] // 2, 1)
     return True
-
-
-def free_mb() -> float:
-    """Returns the memory that can be had now, in units of 10^6 bytes."""
-    with contextlib.suppress(OSError, StopIteration, ValueError):
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        free = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
-        return min(free * 1.024e-3, _group_mb())
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2e6
-    return 8000.0
-
-
-def _group_mb() -> float:
-    """Returns what a container leaves, or infinity."""
-    group = Path("/sys/fs/cgroup")
-    with contextlib.suppress(OSError, ValueError):
-        limit = int((group / "memory.max").read_text())  # "max" where there is none
-        return (limit - int((group / "memory.current").read_text())) / 1e6
-    return float("inf")

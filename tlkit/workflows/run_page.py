@@ -38,7 +38,7 @@ from PIL import Image
 from tlkit import files
 from tlkit.errors import unknown
 from tlkit.evaluation.metrics import HEADLINES, Evaluation, headline_text
-from tlkit.pages import charts, html
+from tlkit.pages import charts, figures, html
 from tlkit.text import compact, duration, percent
 
 EMPTY: dict[str, Any] = {
@@ -227,7 +227,7 @@ def _figures(context: dict[str, Any], detail: Mapping[str, Any] | None) -> dict[
             detail["confusion"], detail["class_names"]
         )
         drawn["Reliability"] = charts.reliability_diagram(detail["reliability"])
-    return {title: charts.to_svg(figure, title) for title, figure in drawn.items()}
+    return {title: figures.to_svg(figure, title) for title, figure in drawn.items()}
 
 
 def _tile(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tlkit import files
-from tlkit.features import frozen
+from tlkit.features import decoded
 from tlkit.models.classifier import PIXELS
 from tlkit.training.run import Run
 from tlkit.workflows import run_page
@@ -110,7 +110,7 @@ def _history(run: Run) -> list[dict[str, Any]]:
 
 def _pictures(run: Run, images) -> dict[str, list[dict[str, Any]]]:
     """Returns sample predictions spread over the classes, and the worst mistakes."""
-    rows = frozen.pixel_rows(run.store, images, run.model.rule)
+    rows = decoded.pixel_rows(run.store, images, run.model.rule)
     chances = run.probabilities(images)
     truth = chances[np.arange(len(images)), images.labels]
     order = np.random.default_rng(run.seed).permutation(len(images))
