@@ -20,7 +20,7 @@ from tlkit.evaluation import probes
 from tlkit.evaluation.folds import grouped_folds
 from tlkit.features.frozen import Frozen, View
 from tlkit.features.store import Store
-from tlkit.images import checks, dataset, sources
+from tlkit.images import checks, sources, subset
 from tlkit.labels import confident_learning, doubts
 from tlkit.labels.worklist import Worklist
 from tlkit.models.classifier import POOLED
@@ -42,7 +42,7 @@ class Known:
 
 def known(folder: str, backbone: str, weights: str, size: int | None) -> Known:
     """Returns what all seeds share."""
-    images = dataset.gather(folder)
+    images = subset.gather(folder)
     settings = {"backbone": backbone, "weights": weights, "size": size}
     model = recipes.classifier(settings, images.class_names)
     features = Frozen(model, Store.default()).rows(images, POOLED, View())
@@ -112,7 +112,7 @@ def copies(folder: str, count: int = COPIES, seed: int = 0) -> tuple[int, int]:
 
     A copy is reduced to 80 % and written again as JPEG of quality 80.
     """
-    table = dataset.gather(folder).table
+    table = subset.gather(folder).table
     rng = np.random.default_rng(seed)
     rows = rng.choice(len(table), min(count, len(table)), replace=False)
     with tempfile.TemporaryDirectory() as place:

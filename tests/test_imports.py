@@ -1,9 +1,13 @@
-"""Imports point one way, and nothing heavy is loaded before it is needed."""
+"""Every import points down, wherever it stands, and nothing heavy is loaded before it is needed."""
 
 import ast
+import graphlib
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -11,124 +15,179 @@ import tlkit
 
 PACKAGE = Path(tlkit.__file__).parent
 
-# Each module may import those on lines above it. Data flows the same way.
-LEVELS = (
-    ("errors",),
-    (
-        "files",
-        "progress",
-        "listing",
-        "folds",
-        "confident",
-        "outliers",
-        "data_map",
-        "trials",
-        "logistic",
-        "image_kind",
-        "sampling",
-        "averaging",
-        "regularisers",
-        "formats",
-    ),
-    (
-        "table",
-        "verdicts",
-        "exif",
-        "warps",
-        "pixel_changes",
-        "surgery",
-        "losses",
-        "optimizers",
-        "heads",
-        "layers",
-        "schedules",
-        "study",
-        "workers",
-        "recipe_files",
-        "pages",
-    ),
-    (
-        "sources",
-        "duplicates",
-        "pixels",
-        "preprocess",
-        "imagenet_files",
-        "calibration",
-        "policies",
-        "contact_sheet",
-    ),
-    ("checks", "backbone_table", "resampling", "weight_files", "serving", "augment", "doubts"),
-    (
-        "split",
-        "metrics",
-        "weights",
-        "nets",
-        "folded",
-        "mixing",
-        "learning_curve",
-        "finalists",
-        "probes",
-    ),
-    ("data", "backbones", "plots", "engines", "views", "augment_preview", "domain", "costs"),
-    ("model", "report", "phases", "label_plots"),
-    ("store", "audit", "batches", "classes", "label_page", "space", "advice_rules", "untouched"),
-    ("features", "oracles", "search_plots"),
-    ("training", "checkpoint", "neighbours", "scale_out", "search_report", "stage_features"),
-    ("run", "export", "candidates"),
-    ("session", "summary", "winner", "advice_plots", "advice_text"),
-    ("finetune", "planner", "advice_page"),
-    ("label_check", "hunt", "range_test", "advice", "budget"),
-    ("chief", "searching"),
-    ("demo",),
-    ("commands",),
-    ("cli",),
-    ("__init__", "__main__"),
+# One line a floor, the ground floor first: a room may import those on the floors below it.
+FLOORS = (
+    "errors files progress text memory",
+    "images phases evaluation pages layers",
+    "augmentation nets",
+    "backbones",
+    "models",
+    "features serving",
+    "training inspection",
+    "planning labels",
+    "advice",
+    "workflows",
+    "tuning",
+    "cli",
+    "__init__ __main__ recipe_files",
 )
-LEVEL = {name: height for height, names in enumerate(LEVELS) for name in names}
+FLOOR = {room: height for height, rooms in enumerate(FLOORS) for room in rooms.split()}
+DOORS = ("__init__", "cli.__init__")  # they name all there is, and fetch it on first use
+LONGEST = 320  # lines of a file
 
 
-def _module(path: Path) -> str:
-    parts = path.relative_to(PACKAGE).with_suffix("").parts
-    return parts[0]
+class Import(NamedTuple):
+    """One module that a file imports, and the names it takes out of it."""
+
+    module: str  # "images.table", without the package
+    names: tuple[str, ...]
+    line: int
 
 
-def _top_level_imports(path: Path):
-    """Yields tlkit modules imported when `path` is; imports inside functions are deferred."""
-    for node in ast.parse(path.read_text()).body:
-        if isinstance(node, ast.ImportFrom) and node.module == "tlkit":
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tlkit."):
-            yield node.module.split(".")[1]
+def modules() -> dict[str, Path]:
+    """Returns each module by its dotted name without the package; a room is its `__init__`."""
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        found[".".join(path.relative_to(PACKAGE).with_suffix("").parts)] = path
+    return found
+
+
+MODULES = modules()
+
+
+def known(dotted: str) -> str | None:
+    """Returns the module that a dotted name means: itself, or the door of a room."""
+    if dotted in MODULES:
+        return dotted
+    return f"{dotted}.__init__" if f"{dotted}.__init__" in MODULES else None
+
+
+def imports(tree: ast.AST) -> Iterator[Import]:
+    """Yields every import of the package in a file: in functions, for types, and by name."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "tlkit":
+            inside = (node.module or "")[len("tlkit.") :]
+            for alias in node.names:
+                whole = f"{inside}.{alias.name}" if inside else alias.name
+                if module := known(whole):
+                    yield Import(module, (), node.lineno)
+                elif module := known(inside or "__init__"):
+                    yield Import(module, (alias.name,), node.lineno)
         elif isinstance(node, ast.Import):
-            yield from (a.name.split(".")[1] for a in node.names if a.name.startswith("tlkit."))
+            for alias in node.names:
+                if alias.name.startswith("tlkit."):
+                    yield Import(known(alias.name[6:]) or alias.name, (), node.lineno)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            match = re.fullmatch(r"tlkit\.([\w.]+)(:\w+)?", node.value)
+            if match and (module := known(match[1])):
+                yield Import(module, (), node.lineno)
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.name))
-def test_imports_point_down(path):
-    name = _module(path)
-    assert name in LEVEL, f"give tlkit/{name}.py a level in {Path(__file__).name}"
-    for used in _top_level_imports(path):
-        if used == "__version__" or used == name:
-            continue
-        assert used in LEVEL, f"tlkit.{used} has no level"
-        assert LEVEL[used] < LEVEL[name], f"tlkit.{name} must not import tlkit.{used}"
+TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in MODULES.items()}
+IMPORTS = {name: list(imports(tree)) for name, tree in TREES.items()}
 
 
-@pytest.mark.parametrize(
-    "code", ["import tlkit", "import tlkit.cli", "import tlkit.backbones.loading"]
-)
-def test_light_imports_leave_tensorflow_alone(code):
-    script = f"{code}\nimport sys\nprint(sorted({{'tensorflow', 'keras'}} & set(sys.modules)))"
+def room(module: str) -> str:
+    return module.split(".")[0]
+
+
+def test_every_room_stands_on_a_floor():
+    assert {room(name) for name in MODULES} == set(FLOOR)
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_imports_point_down(name):
+    if name in DOORS:
+        return
+    for used in IMPORTS[name]:
+        if room(used.module) != room(name):
+            low, high = FLOOR[room(used.module)], FLOOR[room(name)]
+            assert low < high, f"tlkit/{name}:{used.line} must not import tlkit.{used.module}"
+
+
+@pytest.mark.parametrize("name", sorted({room(name) for name in MODULES}))
+def test_no_cycle_inside_a_room(name):
+    inside = [module for module in MODULES if room(module) == name and module not in DOORS]
+    graph = {
+        module: {used.module for used in IMPORTS[module] if used.module in inside} - {module}
+        for module in inside
+    }
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
+
+
+def private(tree: ast.AST, aliases: dict[str, str]) -> Iterator[tuple[int, str]]:
+    """Yields each `_name` that a file takes out of another module."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tlkit"):
+            for alias in node.names:
+                if alias.name.startswith("_") and not alias.name.startswith("__"):
+                    yield node.lineno, f"{node.module}.{alias.name}"
+        elif isinstance(node, ast.Attribute) and node.attr.startswith("_"):
+            if isinstance(node.value, ast.Name) and node.value.id in aliases:
+                yield node.lineno, f"{aliases[node.value.id]}.{node.attr}"
+
+
+def module_aliases(tree: ast.AST) -> dict[str, str]:
+    """Returns the names that stand for modules of the package in a file."""
+    found = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "tlkit":
+            for alias in node.names:
+                dotted = f"{node.module}.{alias.name}"[len("tlkit.") :]
+                if known(dotted):
+                    found[alias.asname or alias.name] = dotted
+    return found
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_nobody_reads_another_modules_private_name(name):
+    tree = TREES[name]
+    own = {f"tlkit.{room(name)}"}
+    taken = [
+        f"line {line}: {what}"
+        for line, what in private(tree, module_aliases(tree))
+        if what.rpartition(".")[0] not in own  # a room may use its own `_module`
+    ]
+    assert not taken
+
+
+def test_no_third_level():
+    assert all(name.count(".") <= 1 for name in MODULES)
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_a_file_can_be_read_in_one_sitting(name):
+    assert MODULES[name].read_text(encoding="utf-8").count("\n") <= LONGEST
+
+
+@pytest.mark.parametrize("name", sorted({room(n) for n in MODULES if "." in n}))
+def test_every_room_says_what_lives_in_it(name):
+    text = ast.get_docstring(TREES[f"{name}.__init__"]) or ""
+    assert len(text) > 150, f"tlkit/{name}/__init__.py: say what is here and what to read first"
+
+
+LIGHT = (
+    "tlkit", "tlkit.cli", "tlkit.backbones.table", "tlkit.evaluation.metrics", "tlkit.phases.phase",
+    "tlkit.phases.schedules", "tlkit.phases.recipe_format", "tlkit.tuning.process",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("module", LIGHT)
+def test_light_imports_leave_tensorflow_alone(module):
+    script = f"import {module}, sys\nprint(sorted({{'tensorflow', 'keras'}} & set(sys.modules)))"
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
 
 
-def test_no_public_name_is_a_module_too():
+def test_no_room_is_called_like_a_public_name():
     # Importing `tlkit.x` would put the module in the place of the function `tlkit.x`.
-    assert not set(tlkit.__all__) & set(LEVEL)
+    assert set(tlkit.__all__) & set(FLOOR) == {"nets"}
 
 
-def test_every_public_name_exists():
-    assert all(getattr(tlkit, name) for name in tlkit.__all__)
+def test_the_facade_names_the_same_for_types_and_at_run_time():
+    block = next(node for node in TREES["__init__"].body if isinstance(node, ast.If))
+    typed = {alias.name for node in block.body for alias in node.names}
+    assert typed == set(tlkit.__all__)
+    assert all(getattr(tlkit, name) is not None for name in tlkit.__all__)

@@ -13,7 +13,7 @@ from tests.conftest import tiny_backbone
 from tests.steps import BARE, Done, new_model, shown
 from tests.test_finetune import DieAt, Dies, assert_same, state
 from tlkit.errors import TlkitError
-from tlkit.evaluation import metrics
+from tlkit.evaluation import calibration
 from tlkit.features import decoded
 from tlkit.models.classifier import Classifier
 from tlkit.phases import sampling
@@ -121,6 +121,6 @@ def test_the_averaged_weights_are_judged_and_kept(data, tmp_path):
     np.testing.assert_allclose(keeps.seen, [seen[each - 1], seen[-1]], rtol=1e-4, atol=1e-6)
     logits = run.model.logits(decoded.pixel_rows(run.store, data.val, run.model.rule))
     best = min(row["val_loss"] for row in run.history)
-    assert metrics.log_loss(logits, data.val.labels) == pytest.approx(best, rel=1e-5)
+    assert calibration.log_loss(logits, data.val.labels) == pytest.approx(best, rel=1e-5)
     kept = run.model.classify.weights[-1].numpy()
     assert any(np.array_equal(kept, bias) for bias in keeps.seen)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tlkit.advice import candidates, image_kind, rules
+from tlkit.advice import candidates, image_kind, lines, rules
 from tlkit.advice.candidates import Candidate
 from tlkit.advice.image_kind import Kind
 from tlkit.advice.result import Advice
@@ -78,8 +78,6 @@ def quick_advice(
     Args:
         policy: Augmentation to use instead of the one suggested.
     """
-    from tlkit.advice import lines
-
     store = store or Store.default()
     if not _pretrained(model):
         say("Advice: train from scratch. The weights are random: there is nothing to keep.")

@@ -17,7 +17,7 @@ from tlkit.evaluation.folds import grouped_folds
 from tlkit.features.stages import StageFeatures, stage_features
 from tlkit.features.store import Store
 from tlkit.images.dataset import Data, Images
-from tlkit.images.subset import _clusters, _spread
+from tlkit.images.subset import clusters_of, spread
 from tlkit.models.classifier import Classifier
 from tlkit.planning import costs
 
@@ -85,9 +85,9 @@ def sample(data: Data, limit: int, seed: int = 0) -> Sample:
     images, rows = data.train, np.flatnonzero(data.splits == "train")
     if len(images) < LEAST:
         raise TlkitError(f"{len(images)} training images are too few to measure anything on.")
-    clusters = _clusters(data, rows)
+    clusters = clusters_of(data, rows)
     if len(images) > limit:
-        chosen = _spread(images.labels, limit, seed)
+        chosen = spread(images.labels, limit, seed)
         clusters = clusters[chosen]
         images = dataclasses.replace(
             images, table=images.table.select(chosen), labels=images.labels[chosen],

@@ -17,7 +17,7 @@ def accuracy_against_cost(candidates: Sequence[Candidate]) -> Figure:
 
     As in Canziani, Paszke and Culurciello (2016), figure 2, but on the user's own images.
     """
-    figure, axes = figures._canvas(5.6, 3.6)
+    figure, axes = figures.canvas(5.6, 3.6)
     adds = np.array([max(one.cost.multiply_adds, 1) for one in candidates]) / 1e6
     size = np.array([one.cost.parameters for one in candidates]) / 1e6
     for x, area, one in zip(adds, size, candidates, strict=True):
@@ -40,7 +40,7 @@ def accuracy_against_cost(candidates: Sequence[Candidate]) -> Figure:
 @matplotlib.rc_context(figures.STYLE)
 def stages(candidate: Candidate) -> Figure:
     """Draws linear probe and nearest neighbours by stage, with 95 % intervals."""
-    figure, axes = figures._canvas(5.6, 3.2)
+    figure, axes = figures.canvas(5.6, 3.2)
     names = [name for name in candidate.stages if name != ALL]
     for kind, words, colour, aside in (
         ("linear", "linear probe", figures.BLUE, -0.06),
@@ -57,5 +57,5 @@ def stages(candidate: Candidate) -> Figure:
     axes.set_xticks(range(len(names)), names)
     axes.set(ylabel="accuracy, %", title=candidate.name)
     axes.grid(axis="y")
-    figures._legend(axes, loc="best")
+    figures.legend(axes, loc="best")
     return figure

@@ -1,25 +1,11 @@
-"""Advice as lines of text, and as plain numbers for JSON."""
+"""Advice as lines of text: functions of its parts."""
 
-import dataclasses
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
 
 from tlkit.advice import rules
-from tlkit.advice.candidates import Candidate
 from tlkit.advice.rules import TABLE, Facts, Plan
+from tlkit.candidates import Candidate
 from tlkit.phases import recipe_format
-
-if TYPE_CHECKING:
-    from tlkit.advice.result import Advice
-
-
-def text(advice: "Advice") -> str:
-    """Returns all that was measured and what follows."""
-    lines = [*where(advice), ""]
-    for one in advice.candidates:
-        lines += [*stage_table(one, advice.seen), ""]
-    lines += [*ranking(advice), "", *plan_lines(advice), "", *expected(advice), *advice.notes]
-    return "\n".join(lines)
 
 
 def brief(facts: Facts, plan: Plan) -> Iterator[str]:
@@ -37,9 +23,8 @@ def brief(facts: Facts, plan: Plan) -> Iterator[str]:
         yield f"  augmentation {plan.phases[0].augment}: {facts.policy_reason}"
 
 
-def where(advice: "Advice") -> list[str]:
+def where(facts: Facts, first: Candidate) -> list[str]:
     """Returns the place in the 2x2 table, its evidence and its rule."""
-    facts, first = advice.facts, advice.candidates[0]
     data, far = facts.cell
     unclear = " (unclear, read as similar)" if facts.domain == "unclear" else ""
     return [
@@ -63,14 +48,14 @@ def stage_table(one: Candidate, seen: int) -> list[str]:
     return lines
 
 
-def ranking(advice: "Advice") -> list[str]:
+def ranking(candidates: Sequence[Candidate]) -> list[str]:
     """Returns backbones in order, ties said to be ties, each with its cost."""
     lines = ["Backbones, by linear probe; in brackets 95 % intervals"]
-    for number, one in enumerate(advice.candidates, 1):
+    for number, one in enumerate(candidates, 1):
         lines.append(f"  {number}. {one.name}: {standing(one)}")
         lines.append(f"     {one.cost}")
-    by_logme = sorted(advice.candidates, key=lambda c: -c.top.logme)
-    if [c.name for c in by_logme] != [c.name for c in advice.candidates]:
+    by_logme = sorted(candidates, key=lambda c: -c.top.logme)
+    if [c.name for c in by_logme] != [c.name for c in candidates]:
         lines.append(f"  LogME would order them {', '.join(c.name for c in by_logme)}.")
     return lines
 
@@ -85,11 +70,10 @@ def standing(one: Candidate) -> str:
     return f"{own}; {words} by {gap[0]:.1f} points ({gap[1]:.1f} to {gap[2]:.1f})"
 
 
-def plan_lines(advice: "Advice") -> list[str]:
+def plan_lines(backbone: str, plan: Plan) -> list[str]:
     """Returns the plan, each setting that is not a default with its reason."""
-    first, plan = advice.candidates[0], advice.plan
     same = " (the default)" if plan.is_default else ""
-    lines = [f"Plan: {first.name}, {plan.name}{same}"]
+    lines = [f"Plan: {backbone}, {plan.name}{same}"]
     for phase in plan.phases:
         lines.append(f"  {phase.name}")
         shown = recipe_format.describe_phase(phase) | {"rate": phase.rate, "augment": phase.augment}
@@ -100,44 +84,14 @@ def plan_lines(advice: "Advice") -> list[str]:
     return lines
 
 
-def expected(advice: "Advice") -> list[str]:
-    """Returns what to expect, with ranges."""
-    value, low, high = (100 * number for number in advice.accuracy)
-    minutes, least, most = advice.minutes
+def expected(
+    facts: Facts, accuracy: tuple[float, float, float], minutes: tuple[float, float, float]
+) -> list[str]:
+    """Returns what to expect, each value with its range: accuracy 0..1, and minutes."""
+    value, low, high = (100 * number for number in accuracy)
+    middle, least, most = minutes
     return [
-        f"Expect {value:.0f} % right ({low:.0f} to {high:.0f}) on {advice.facts.tested:,} images "
-        f"not seen, from the probe's {100 * advice.facts.accuracy:.1f} %,",
-        f"after about {minutes:.1f} minutes ({least:.1f} to {most:.1f}; it stops by itself).",
+        f"Expect {value:.0f} % right ({low:.0f} to {high:.0f}) on {facts.tested:,} images "
+        f"not seen, from the probe's {100 * facts.accuracy:.1f} %,",
+        f"after about {middle:.1f} minutes ({least:.1f} to {most:.1f}; it stops by itself).",
     ]
-
-
-def numbers(advice: "Advice") -> dict[str, Any]:
-    """Returns everything as plain values."""
-    return {
-        "facts": dataclasses.asdict(advice.facts),
-        "plan": advice.plan.name,
-        "phases": [dataclasses.asdict(phase) for phase in advice.plan.phases],
-        "accuracy": list(advice.accuracy),
-        "minutes": list(advice.minutes),
-        "cost": dataclasses.asdict(advice.cost),
-        "kind": dataclasses.asdict(advice.kind),
-        "seen": advice.seen,
-        "candidates": [_candidate(one) for one in advice.candidates],
-        "notes": list(advice.notes),
-    }
-
-
-def _candidate(one: Candidate) -> dict[str, Any]:
-    return {
-        "name": one.name, "weights": one.weights, "size": one.size, "tied": one.tied,
-        "behind": dict(one.behind),
-        "domain": {**dataclasses.asdict(one.domain), "distance": one.domain.distance},
-        "cost": dataclasses.asdict(one.cost),
-        "stages": {
-            name: {
-                "linear": dataclasses.asdict(p.linear), "knn": dataclasses.asdict(p.knn),
-                "logme": p.logme,
-            }
-            for name, p in one.stages.items()
-        },
-    }  # fmt: skip

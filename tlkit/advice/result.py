@@ -2,24 +2,19 @@
 
 import dataclasses
 import math
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from tlkit import files
+from tlkit.advice import lines
 from tlkit.advice.candidates import Candidate
 from tlkit.advice.image_kind import Kind
 from tlkit.advice.rules import Facts, Plan
-from tlkit.phases import recipe_format
 from tlkit.planning.estimate import Estimate
-
-RECIPE, PAGE, NUMBERS = "advised.py", "advice.html", "advice.json"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Advice:
-    """What was measured and what follows. `print` shows all of it; `write` keeps it.
+    """What was measured and what follows. `print` shows all of it; `tlkit.report` keeps it.
 
     Attributes:
         candidates: Measured backbones, the best probe first.
@@ -29,7 +24,7 @@ class Advice:
         cost: What all epochs of the plan would take on this machine.
         kind: What the pictures seem to be.
         seen: Training images that were looked at.
-        recipe: What `recipe_files.write` takes, with a reason for its lines in `recipe_notes`.
+        recipe: What `recipe_format.write` takes, with a reason for its lines in `recipe_notes`.
         notes: What else the user should know.
     """
 
@@ -45,9 +40,17 @@ class Advice:
     notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        from tlkit.advice import lines
+        best = self.candidates[0]
+        said = [*lines.where(self.facts, best), ""]
+        for one in self.candidates:
+            said += [*lines.stage_table(one, self.seen), ""]
+        said += [*lines.ranking(self.candidates), "", *lines.plan_lines(best.name, self.plan), ""]
+        return "\n".join([*said, *self.expected, *self.notes])
 
-        return lines.text(self)
+    @property
+    def expected(self) -> list[str]:
+        """What to expect, in words."""
+        return lines.expected(self.facts, self.accuracy, self.minutes)
 
     @property
     def minutes(self) -> tuple[float, float, float]:
@@ -56,13 +59,33 @@ class Advice:
         least, most = self.cost.seconds - 2 * epochs / 3, self.cost.seconds
         return math.sqrt(least * most) / 60, least / 60, most / 60
 
-    def write(self, folder: str | os.PathLike[str]) -> Path:
-        """Writes `advised.py`, `advice.html` and `advice.json`; returns the recipe's path."""
-        from tlkit.advice import lines, page
+    def numbers(self) -> dict[str, Any]:
+        """Returns everything as plain values, for JSON."""
+        return {
+            "facts": dataclasses.asdict(self.facts),
+            "plan": self.plan.name,
+            "phases": [dataclasses.asdict(phase) for phase in self.plan.phases],
+            "accuracy": list(self.accuracy),
+            "minutes": list(self.minutes),
+            "cost": dataclasses.asdict(self.cost),
+            "kind": dataclasses.asdict(self.kind),
+            "seen": self.seen,
+            "candidates": [_candidate(one) for one in self.candidates],
+            "notes": list(self.notes),
+        }
 
-        folder = Path(folder)
-        title = f"Advised: {self.candidates[0].name}, {self.plan.name}."
-        recipe_format.write(folder / RECIPE, self.recipe, self.recipe_notes, title)
-        files.write_json(folder / NUMBERS, lines.numbers(self))
-        files.write_text(folder / PAGE, page.render(self))
-        return folder / RECIPE
+
+def _candidate(one: Candidate) -> dict[str, Any]:
+    return {
+        "name": one.name, "weights": one.weights, "size": one.size, "tied": one.tied,
+        "behind": dict(one.behind),
+        "domain": {**dataclasses.asdict(one.domain), "distance": one.domain.distance},
+        "cost": dataclasses.asdict(one.cost),
+        "stages": {
+            name: {
+                "linear": dataclasses.asdict(p.linear), "knn": dataclasses.asdict(p.knn),
+                "logme": p.logme,
+            }
+            for name, p in one.stages.items()
+        },
+    }  # fmt: skip

@@ -1,10 +1,10 @@
 """A backbone: preprocessing, network, and the stages it can be cut into."""
 
-import importlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from tlkit.backbones import surgery, weights
 from tlkit.errors import unknown
 
 
@@ -35,8 +35,6 @@ def frozen_until(backbone: Backbone, start: str) -> str | None:
     Args:
         start: A stage, or the first layer after any clean cut, such as "block_13_expand".
     """
-    from tlkit.backbones import surgery
-
     stages = [stage.name for stage in backbone.stages]
     if start in stages:
         i = stages.index(start)
@@ -51,8 +49,6 @@ def frozen_until(backbone: Backbone, start: str) -> str | None:
 
 def stage_layers(backbone: Backbone) -> dict[str, list[Any]]:
     """Returns the layers with weights of each stage; together they hold every variable once."""
-    from tlkit.backbones import surgery
-
     parts = surgery.segments(backbone.net, [stage.boundary for stage in backbone.stages])
     return {
         stage.name: surgery.layers_with_weights(part)
@@ -70,8 +66,4 @@ def reinitialise(backbone: Backbone, stages: Iterable[str], seed: int = 0) -> No
     for name in stages:
         if name not in layers:
             raise unknown(f"stage of {backbone.name}", name, layers)
-        _weights().reinitialise(layers[name], seed)
-
-
-def _weights() -> Any:
-    return importlib.import_module("tlkit.backbones.weights")
+        weights.reinitialise(layers[name], seed)

@@ -1,39 +1,26 @@
 """Pretrained backbones: a network without classifier, and the layer that feeds it raw pixels.
 
-`tlkit.backbones.table` says what there is; this module builds it. Keras is imported only then, so
-listing the backbones stays quick.
+`tlkit.backbones.table` says what there is, without Keras; this module builds it.
 """
 
 import contextlib
-import importlib
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+import keras
+
+from tlkit import nets
+from tlkit.backbones import surgery
 from tlkit.backbones.backbone import (
     Backbone,
     Stage,
-    _weights,
-    frozen_until,
-    reinitialise,
-    stage_layers,
 )
 from tlkit.backbones.imagenet import imagenet_file
-from tlkit.backbones.table import TABLE, Spec, describe, lookup, names, spec
+from tlkit.backbones.preprocess import Preprocess
+from tlkit.backbones.table import TABLE, Spec, lookup
+from tlkit.backbones.weights import Official, inflate, load_weights
 from tlkit.errors import TlkitError, unknown
-
-__all__ = [
-    "Backbone",
-    "Stage",
-    "build_network",
-    "describe",
-    "frozen_until",
-    "load",
-    "names",
-    "reinitialise",
-    "spec",
-    "stage_layers",
-]
 
 
 def load(
@@ -58,7 +45,6 @@ def load(
     Raises:
         TlkitError: Unknown name, a size too small for the network, or weights that cannot be had.
     """
-    nets = importlib.import_module("tlkit.nets")
     if name not in TABLE and name in nets.names():
         return _load_net(name, size, channels, weights, seed)
     row = lookup(name)
@@ -87,7 +73,7 @@ def _filled(
     Published files are for three channels. For another number, a file of that very network is
     taken as it is; any other is read into a twin with three, whose stem is then inflated.
     """
-    read = _weights().load_weights
+    read = load_weights
     net = build(planes)
     if planes == 3 or weights is None or str(weights) == "none":
         return net, read(net, weights, **more)
@@ -96,13 +82,11 @@ def _filled(
             return net, read(net, weights, **more)
     twin = build(3)
     origin = read(twin, weights, **more)
-    net.set_weights(_weights().inflate(twin.get_weights(), [v.shape for v in net.weights]))
+    net.set_weights(inflate(twin.get_weights(), [v.shape for v in net.weights]))
     return net, f"{origin}, inflated to {planes} channels"
 
 
 def _backbone(name: str, net: Any, pixels: tuple, stages: Iterable, rest: tuple) -> Backbone:
-    from tlkit.backbones.preprocess import Preprocess
-
     kind, planes = pixels
     size, channels, origin = rest
     layer = Preprocess(kind, planes, name="preprocess")
@@ -113,12 +97,10 @@ def _official(row: Spec, size: int) -> Any:
     file, digest = imagenet_file(row.name, size) or (None, None)
     if file is None:
         return None
-    return _weights().Official(file, digest, lambda: _construct(row, size, 3, weights="imagenet"))
+    return Official(file, digest, lambda: _construct(row, size, 3, weights="imagenet"))
 
 
 def _construct(row: Spec, size: int, planes: int, **more: Any) -> Any:
-    import keras
-
     constructor = getattr(keras.applications, row.constructor)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="This model usually expects 1 or 3")
@@ -135,10 +117,6 @@ def build_network(row: Spec, size: int, planes: int) -> Any:
     for others, so that the official file loaded by path gives wrong answers in silence. Here the
     first layers are cut off and `Preprocess` does their work.
     """
-    import keras
-
-    from tlkit.backbones import surgery
-
     with _fresh_names():
         try:
             net = _construct(row, size, planes, weights=None)
@@ -173,7 +151,6 @@ def _load_net(
     name: str, size: int | None, channels: int, weights: str | None, seed: int
 ) -> Backbone:
     """Loads a classic network from `tlkit.nets`, whose stem is built for the given channels."""
-    nets = importlib.import_module("tlkit.nets")
     info, pretrained = nets.info(name), lookup(name)
     if weights == "imagenet":
         hint = f" The pretrained one is {pretrained.name!r}." if pretrained else ""

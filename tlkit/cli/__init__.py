@@ -1,4 +1,8 @@
-"""The command line: a group that finds its commands in `tlkit/commands/`."""
+"""The command line: a group that finds its commands in this room, one file for each or for two.
+
+Commands are thin: options become values, the public function of the same name does the work, and
+its result is printed. `options` holds what several commands share. Start with `finetune`.
+"""
 
 import gc
 import importlib
@@ -21,13 +25,13 @@ COMMANDS = {
     "lr-find": "lr_find",
     "finetune": "finetune",
     "search": "search",
-    "evaluate": "judge",
-    "report": "judge",
-    "export": "serve",
-    "predict": "serve",
+    "evaluate": "evaluate",
+    "report": "evaluate",
+    "export": "export",
+    "predict": "export",
     "similar": "similar",
-    "backbones": "lists",
-    "nets": "lists",
+    "backbones": "listings",
+    "nets": "listings",
     "demo": "demo",
 }
 
@@ -46,7 +50,7 @@ class _Commands(click.Group):
     def get_command(self, ctx, name):
         if name not in COMMANDS:
             return None
-        module = importlib.import_module(f"tlkit.commands.{COMMANDS[name]}")
+        module = importlib.import_module(f"tlkit.cli.{COMMANDS[name]}")
         return getattr(module, name.replace("-", "_"))
 
     def invoke(self, ctx):

@@ -4,7 +4,6 @@ import json
 
 import click
 
-from tlkit.advice import result
 from tlkit.cli.options import JSON, data_options, load, quietly
 from tlkit.errors import TlkitError
 
@@ -28,10 +27,9 @@ from tlkit.errors import TlkitError
 @quietly
 def advise(photos, **options):
     """Measure which backbone and which plan suit PHOTOS; nothing is trained."""
-    from tlkit.advice import advise as advice
-    from tlkit.advice import lines
+    import tlkit
 
-    found = advice.advise(
+    advice = tlkit.advise(
         load(photos, options),
         [name.strip() for name in options["backbones"].split(",") if name.strip()],
         weights=dict(_pair(text) for text in options["weights"]),
@@ -39,10 +37,11 @@ def advise(photos, **options):
         minutes=options["minutes"],
         policy=options["augment"],
     )
-    click.echo(json.dumps([lines.numbers(found)]) if options["as_json"] else str(found))
+    click.echo(json.dumps([advice.numbers()]) if options["as_json"] else str(advice))
     if options["out"]:
-        recipe = found.write(options["out"])
-        click.echo(f"\nPage: {recipe.with_name(result.PAGE)}", err=options["as_json"])
+        page = tlkit.report(advice, options["out"])
+        click.echo(f"\nPage: {page}", err=options["as_json"])
+        recipe = page.with_name("advised.py")
         click.echo(f"Next: tlkit finetune --plan {recipe}", err=options["as_json"])
 
 

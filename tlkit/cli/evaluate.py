@@ -14,13 +14,10 @@ from tlkit.cli.options import JSON, quietly
 @quietly
 def evaluate(run, photos, as_json):
     """Evaluate RUN on the labelled images PHOTOS, or on its own test split."""
-    from tlkit.images.dataset import read_images
-    from tlkit.training.run import Run
+    import tlkit
 
-    opened = Run.open(run)
-    images = read_images(photos, opened.model.class_names) if photos else None
-    result = opened.evaluate(images, name=str(photos or ""))
-    click.echo(json.dumps([result.values]) if as_json else str(result))
+    evaluation = tlkit.evaluate(run, photos)
+    click.echo(json.dumps([evaluation.values]) if as_json else str(evaluation))
 
 
 @click.command()
@@ -28,6 +25,6 @@ def evaluate(run, photos, as_json):
 @quietly
 def report(run):
     """Write RUN/report.html, one self-contained page."""
-    from tlkit.training.run import Run
+    import tlkit
 
-    click.echo(Run.open(run).report())
+    click.echo(tlkit.report(run))

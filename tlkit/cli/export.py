@@ -1,7 +1,6 @@
 """`tlkit export` and `tlkit predict`: out of the workshop."""
 
 import json
-from pathlib import Path
 
 import click
 
@@ -15,13 +14,14 @@ from tlkit.errors import TlkitError
 @quietly
 def export(run, folder):
     """Export RUN to FOLDER as a SavedModel and prove that it answers the same."""
-    from tlkit.models.classifier import Classifier
+    import tlkit
+    from tlkit.serving import saved_model
 
-    path = Classifier.load(run).export(folder)
-    facts = json.loads((Path(path) / "assets.extra/tlkit.json").read_text())["parity"]
+    path = tlkit.export(run, folder)
+    parity = saved_model.facts(path)["parity"]
     click.echo(
-        f"Wrote {path}: a fresh process agrees on {facts['images']} images, largest difference "
-        f"{facts['largest_difference']:.1g}."
+        f"Wrote {path}: a fresh process agrees on {parity['images']} images, largest difference "
+        f"{parity['largest_difference']:.1g}."
     )
 
 
@@ -33,14 +33,14 @@ def export(run, folder):
 @quietly
 def predict(model, images, top, as_json):
     """Label IMAGES with the exported SavedModel MODEL."""
-    from tlkit.serving.saved_model import predict as answer
+    import tlkit
 
-    found, errors = answer(model, images, top)
+    predictions, errors = tlkit.predict(model, images, top)
     if as_json:
-        click.echo(json.dumps([prediction.as_dict() for prediction in found]))
+        click.echo(json.dumps([prediction.as_dict() for prediction in predictions]))
     else:
-        for one in found:
-            ranked = ", ".join(f"{label} {p:.3f}" for label, p in one.top)
-            click.echo(f"{one.file}: {ranked}")
+        for prediction in predictions:
+            ranked = ", ".join(f"{label} {p:.3f}" for label, p in prediction.top)
+            click.echo(f"{prediction.file}: {ranked}")
     if errors:
         raise TlkitError(" ".join(errors))

@@ -7,7 +7,11 @@ import click
 
 from tlkit.cli.options import data_options, load, model_options, model_recipe, quietly, store
 from tlkit.errors import TlkitError, unknown
-from tlkit.workflows import fine_tuning, recipes
+
+# Options that shape the default phases; without any of them, `fine_tune` decides what is trained.
+SHAPING = (
+    "unfreeze", "head_epochs", "epochs", "rate", "augment", "strength", "views", "batch_size",
+)  # fmt: skip
 
 
 @click.command()
@@ -43,10 +47,10 @@ from tlkit.workflows import fine_tuning, recipes
 @quietly
 def finetune(photos, **options):
     """Fine-tune a pretrained backbone on PHOTOS and write a run folder."""
-    from tlkit.training.train import resume
+    import tlkit
 
     if options["resume"]:
-        run = resume(options["resume"])
+        run = tlkit.resume(options["resume"])
     elif not photos and not options["plan"]:
         raise click.UsageError("Say which images to train on, or --plan FILE, or --resume RUN.")
     else:
@@ -55,33 +59,33 @@ def finetune(photos, **options):
         return
     if run.require_data().test is not None and len(run.require_data().test):
         click.echo(f"\nTest images: {run.evaluate()}")
-    click.echo(f"\nReport: {run.report()}")
+    click.echo(f"\nReport: {tlkit.report(run)}")
     click.echo(f"Next: tlkit export {run.folder} saved_models/{run.folder.name}")
 
 
 def _train(photos, options):
-    from tlkit.advice.advise import quick_advice
+    import tlkit
     from tlkit.phases import recipe_format
     from tlkit.planning import budget
-    from tlkit.training.train import default_phases
+    from tlkit.workflows import fine_tuning, recipes
 
     recipe = recipe_format.read(options["plan"]) if options["plan"] else _recipe(options)
     source = photos or recipe["source"]
     data = load(source, options, **recipe["data"])  # a recipe's seed is not that of its split
     model = recipes.classifier(recipe, data.class_names)
     kept = store(options)
-    plan = recipe_format.plan(recipe) or _plan(model, options)
-    if recipe["phases"] is None and plan == default_phases(model) and not options["fields"]:
-        plan = quick_advice(model, data, kept).phases
-    plan = _changed_plan(plan, options["fields"])
-    limits = budget.Limits(options["max_minutes"], options["max_memory"])
+    phases = recipe_format.phases_in(recipe) or _shaped(model, options)
+    phases = fine_tuning.phases_for(model, data, phases, kept)
+    phases = _changed(phases, options["fields"])
+    limits = {name: options[name] for name in ("max_minutes", "max_memory")}
     seed = recipe["seed"]
     if options["estimate"]:
-        fitted = budget.fit(model, data, plan, limits, store=kept, seed=seed)
+        limits_ = budget.Limits(*limits.values())
+        fitted = budget.fit(model, data, phases, limits_, store=kept, seed=seed)
         click.echo("\n".join(fitted.lines))
         return None
-    return fine_tuning.fine_tune(
-        model, data, plan, limits, store=kept, seed=seed, out=options["out"]
+    return tlkit.fine_tune(
+        model, data, phases, **limits, out=options["out"], seed=seed, store=kept
     )
 
 
@@ -95,13 +99,15 @@ def _recipe(options):
     return {**KEYS, **model_recipe(options), "head": {"kind": options["head"]}}
 
 
-def _plan(model, options):
-    """The default phases with what the options change."""
-    from tlkit.training.train import default_phases
+def _shaped(model, options):
+    """Returns the default phases as the options shape them, or None where none of them does."""
+    import tlkit
 
+    if all(options[name] is None for name in SHAPING):
+        return None
     names = ("augment", "strength", "views", "batch_size")
     shared = {name: options[name] for name in names if options[name] is not None}
-    phases = list(default_phases(model, **shared))
+    phases = list(tlkit.default_phases(model, **shared))
     if options["unfreeze"] == "none":
         phases = phases[:1]
     elif options["unfreeze"]:
@@ -113,16 +119,17 @@ def _plan(model, options):
     return tuple(phases)
 
 
-def _changed_plan(plan, fields):
-    names = {phase.name for phase in plan}
+def _changed(phases, fields):
+    """Returns the phases with every `[PHASE.]FIELD=VALUE` that is meant for them."""
+    names = {phase.name for phase in phases}
     for text in fields:
         whose, point, _ = text.partition("=")[0].rpartition(".")
         if point and whose not in names:
             raise unknown("phase", whose, names)
-    return [_changed(phase, fields) for phase in plan]
+    return tuple(_with(phase, fields) for phase in phases)
 
 
-def _changed(phase, fields):
+def _with(phase, fields):
     """Returns the phase with every `[PHASE.]FIELD=VALUE` that is meant for it."""
     known, changes = {field.name for field in dataclasses.fields(phase)}, {}
     for text in fields:

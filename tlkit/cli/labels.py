@@ -5,8 +5,6 @@ from pathlib import Path
 import click
 
 from tlkit.cli.options import data_options, load, model_options, model_recipe, quietly
-from tlkit.labels import worklist
-from tlkit.workflows import recipes
 
 
 @click.command()
@@ -22,7 +20,9 @@ from tlkit.workflows import recipes
 @quietly
 def labels(photos, rate, with_test, accept, out, **options):
     """List the doubtful labels of PHOTOS on a page and in a CSV; nothing is changed."""
-    from tlkit.labels.check import check_labels
+    import tlkit
+    from tlkit.labels import worklist
+    from tlkit.workflows import recipes
 
     data = load(photos, options)
     folder = Path(out or f"labels-{Path(photos).stem}")
@@ -31,7 +31,7 @@ def labels(photos, rate, with_test, accept, out, **options):
         click.echo(f"{folder / 'labels.csv'}: {count} labels changed. Your files are as they were.")
         return
     model = recipes.classifier(model_recipe(options), data.class_names)
-    found = check_labels(model, data, with_test=with_test, rate=rate, seed=options["seed"])
-    page = found.write(folder)
-    click.echo(found.summary())
+    check = tlkit.check_labels(model, data, with_test=with_test, rate=rate, seed=options["seed"])
+    page = tlkit.report(check, folder)
+    click.echo(check.summary())
     click.echo(f"Page: {page}\nList: {folder / 'worklist.csv'}")

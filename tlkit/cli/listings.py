@@ -11,7 +11,7 @@ from tlkit.cli.options import JSON, quietly
 @JSON
 def backbones(as_json):
     """List the pretrained backbones with their stages."""
-    from tlkit.backbones.loading import describe
+    from tlkit.backbones.table import describe
 
     rows = describe()
     if as_json:

@@ -4,7 +4,6 @@ import click
 from click.core import ParameterSource
 
 from tlkit.cli.options import data_options, load, model_options, model_recipe, quietly
-from tlkit.workflows import recipes
 
 OWN = ("photos", "steps", "out")  # what `finetune` is given otherwise, or not at all
 
@@ -21,31 +20,33 @@ def lr_find(photos, unfreeze, steps, out, **options):
     """Find a learning rate for PHOTOS by trying all, small to large, on a copy of the model."""
     import dataclasses
 
-    from tlkit.training.rate_finder import lr_find as climb
-    from tlkit.training.train import default_phases
+    import tlkit
+    from tlkit.workflows import recipes
 
     data = load(photos, options)
     model = recipes.classifier(model_recipe(options), data.class_names)
-    plan = default_phases(model)
+    plan = tlkit.default_phases(model)
     phase = plan[0] if unfreeze == "none" else plan[-1]  # as finetune reads the option
     if unfreeze and unfreeze != "none":
         phase = dataclasses.replace(phase, unfreeze=unfreeze)
     if phase.unfreeze and plan[0].unfreeze is None:
         train_head(model, data, plan[0], options["seed"])
-    found = climb(model, data, phase, steps=steps, seed=options["seed"])
-    click.echo(found)
-    click.echo(f"Curve: {found.plot(out)}")
-    if found.suggestion is not None:
-        click.echo(f"Next: {next_command(photos, found.suggestion)}")
+    climb = tlkit.lr_find(model, data, phase, steps=steps, seed=options["seed"])
+    click.echo(climb)
+    click.echo(f"Curve: {climb.plot(out)}")
+    if climb.suggestion is not None:
+        click.echo(f"Next: {next_command(photos, climb.suggestion)}")
 
 
 def train_head(model, data, phase, seed) -> None:
     """Trains the head as `finetune` would: with a new one, much higher rates seem to do good."""
     import tempfile
 
+    import tlkit
+
     click.echo("The head is trained first, as it would be.")
     with tempfile.TemporaryDirectory() as folder:
-        model.fine_tune(data, [phase], out=f"{folder}/head", seed=seed)
+        tlkit.fine_tune(model, data, [phase], out=f"{folder}/head", seed=seed)
 
 
 def next_command(photos, rate) -> str:

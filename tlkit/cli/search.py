@@ -7,7 +7,6 @@ from typing import Any
 import click
 
 from tlkit.cli.options import data_options, load, model_options, model_recipe, quietly, store
-from tlkit.workflows import recipes
 
 
 @click.command()
@@ -36,7 +35,8 @@ def search(photos, **options):
 
     An interrupted search goes on where it stopped when the same command is given again.
     """
-    from tlkit.tuning.search import search as run_search
+    import tlkit
+    from tlkit.workflows import recipes
 
     data = load(photos, options)
     origin = model_recipe(options)
@@ -46,28 +46,28 @@ def search(photos, **options):
     chosen = {name: options[name] for name in names}
     minutes = options["minutes"] or None
     with Table(minutes) as table:
-        found = run_search(
+        result = tlkit.search(
             model, data, table.watch, minutes=minutes, origin=origin,
             store=store(options), **chosen,
         )  # fmt: skip
-    _tell(found)
+    _tell(result)
 
 
-def _tell(found) -> None:
+def _tell(result) -> None:
     from tlkit.evaluation.metrics import Evaluation
 
-    if not found.finalists:
-        click.echo(f"Done: the chief goes on with the trials in {found.folder}.")
+    if not result.finalists:
+        click.echo(f"Done: the chief goes on with the trials in {result.folder}.")
         return
-    click.echo(f"\n{found.verdict[0].upper()}{found.verdict[1:]}.")
-    for comparison in found.comparisons:
-        if comparison["verdict"] != found.verdict:
+    click.echo(f"\n{result.verdict[0].upper()}{result.verdict[1:]}.")
+    for comparison in result.comparisons:
+        if comparison["verdict"] != result.verdict:
             click.echo(f"  {comparison['verdict']}")
-    if found.test:
-        click.echo(f"\nTest images, seen by the winner alone: {Evaluation(found.test)}")
-    click.echo(f"\nReport: {found.folder / 'report.html'}")
-    click.echo(f"Recipe: {found.recipe}")
-    click.echo(f"Next: tlkit export {found.folder / 'best'} saved_models/{found.folder.name}")
+    if result.test:
+        click.echo(f"\nTest images, seen by the winner alone: {Evaluation(result.test)}")
+    click.echo(f"\nReport: {result.folder / 'report.html'}")
+    click.echo(f"Recipe: {result.recipe}")
+    click.echo(f"Next: tlkit export {result.folder / 'best'} saved_models/{result.folder.name}")
 
 
 class Table:

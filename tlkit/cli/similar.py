@@ -6,9 +6,6 @@ import json
 import click
 
 from tlkit.cli.options import JSON, model_options, model_recipe, quietly
-from tlkit.images import dataset
-from tlkit.images.pictures import picture, rows_of
-from tlkit.workflows import recipes
 
 
 @click.command()
@@ -21,12 +18,14 @@ from tlkit.workflows import recipes
 @quietly
 def similar(query, photos, top, out, as_json, **options):
     """Show which images of PHOTOS look most like the image QUERY."""
-    from tlkit.inspection import neighbours as search
+    import tlkit
+    from tlkit.images.subset import gather
+    from tlkit.workflows import recipes
 
-    images = dataset.gather(photos)
+    images = gather(photos)
     unused = ("some", "other")  # a head, which the folder of pictures need not have classes for
     model = recipes.classifier(model_recipe(options), unused)
-    (found,) = search.similar(model, images, query, top)
+    (found,) = tlkit.similar(model, images, query, top)
     if out:
         _sheet(out, query, images, found)
     if as_json:
@@ -41,10 +40,11 @@ def similar(query, photos, top, out, as_json, **options):
 def _sheet(out, query, images, found):
     from pathlib import Path
 
+    from tlkit.images.pictures import picture, rows_of
     from tlkit.pages import sheets
 
-    asked = picture(Path(query).read_bytes())
-    pictures = rows_of(images.table, [one.row for one in found])
+    asked = picture(Path(query).read_bytes(), sheets.SIDE)
+    pictures = rows_of(images.table, [one.row for one in found], sheets.SIDE)
     texts = [f"{one.label} {one.similarity:.3f}\n{Path(one.file).name}" for one in found]
     tiles = [(asked, f"query\n{Path(query).name}"), *zip(pictures, texts, strict=True)]
     sheets.write(out, [tiles])

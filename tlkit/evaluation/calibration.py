@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from tlkit.errors import TlkitError
+from tlkit.evaluation.bootstrap import paired_difference as paired_difference
 
 _BOUNDS = (0.01, 100.0)
 
@@ -59,3 +60,10 @@ def _least(loss) -> float:
     found = minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-6})
     at_bound = min(found.x - low, high - found.x) < 0.01
     return 1.0 if at_bound or loss(0.0) - found.fun < 1e-12 else float(np.exp(found.x))
+
+
+def log_loss(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Mean cross-entropy in nats; NaN logits give NaN, which ends the run."""
+    shifted = logits.astype(np.float64) - logits.max(-1, keepdims=True)
+    chosen = shifted[np.arange(len(labels)), labels]
+    return float(np.mean(np.log(np.exp(shifted).sum(-1)) - chosen))

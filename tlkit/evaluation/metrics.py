@@ -330,10 +330,3 @@ def _remarks(values: Mapping[str, Any]) -> list[str]:
             f"{len(present)} of {len(values['per_class'])} classes."
         )
     return lines
-
-
-def log_loss(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Mean cross-entropy in nats; NaN logits give NaN, which ends the run."""
-    shifted = logits.astype(np.float64) - logits.max(-1, keepdims=True)
-    chosen = shifted[np.arange(len(labels)), labels]
-    return float(np.mean(np.log(np.exp(shifted).sum(-1)) - chosen))

@@ -54,7 +54,7 @@ def decoding_ahead(store: Store, images, rule: pixels.PixelRule) -> Iterator[Non
 
 
 def _decoding(images, rule, positions) -> Iterator[np.ndarray]:
-    batches = _decoded(images, rule, positions)
+    batches = decode(images, rule, positions)
     count = -(-len(positions) // BATCH)
     return progress.track(batches, f"Decoding {len(positions):,} images", count, BATCH)
 
@@ -64,7 +64,7 @@ def pixel_kind(rule: pixels.PixelRule) -> str:
     return files.combined_hash("pixels", 2, dataclasses.astuple(rule))
 
 
-def _decoded(images, rule, positions) -> Iterator[np.ndarray]:
+def decode(images, rule, positions) -> Iterator[np.ndarray]:
     """Yields batches of decoded pixels from files, arrays or encoded bytes in memory."""
     if images.table.arrays is None:
         yield from pixels.load_paths([images.files[i] for i in positions], rule, BATCH)

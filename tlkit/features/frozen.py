@@ -16,7 +16,7 @@ from tlkit.augmentation.views import View, look, reader, row_key, soft_labels
 from tlkit.backbones import weights
 from tlkit.errors import AuditError, TlkitError
 from tlkit.features import engines
-from tlkit.features.decoded import BATCH, _decoded, pixel_kind, pixel_rows
+from tlkit.features.decoded import BATCH, decode, pixel_kind, pixel_rows
 from tlkit.features.store import Store
 from tlkit.models.classifier import PIXELS, POOLED, Classifier
 
@@ -221,7 +221,7 @@ class Frozen:
             return
         names, kind = [images.hashes[i] for i in positions], pixel_kind(self.model.rule)
         if len(self.store.missing(kind, names)):
-            first = np.concatenate(list(_decoded(images, self.model.rule, positions)))
+            first = np.concatenate(list(decode(images, self.model.rule, positions)))
         else:
             first = self.store.rows(kind, names, lambda _: iter(()))
         self.engine(ends, np.resize(look(first, names, view), (BATCH, *first.shape[1:])))

@@ -15,9 +15,16 @@ import numpy as np
 
 from tlkit import files
 from tlkit.errors import TlkitError
-from tlkit.images import checks, sources, split
+from tlkit.images import checks, split
 from tlkit.images.checks import Checked
-from tlkit.images.manifest import changes, read, splits_of, verify_manifest, write
+from tlkit.images.manifest import (
+    changes,
+    make_manifest,
+    read_manifest,
+    splits_of,
+    verify_manifest,
+    write_manifest,
+)
 from tlkit.images.sources import read_source
 from tlkit.images.table import ARRAYS, ROLE_NAMES, ROLES, Table, relabel
 from tlkit.progress import say
@@ -137,7 +144,7 @@ class Data:
             TlkitError: The manifest is damaged, an image was added, removed or changed, or arrays
                 are needed.
         """
-        manifest = read(path)
+        manifest = read_manifest(path)
         options = manifest["options"]
         given = {"source": source, "labels": labels, "test": test}
         given = {key: options[key] if value is None else value for key, value in given.items()}
@@ -170,7 +177,7 @@ def load_images(
 
     Args:
         source: A folder with one folder per class; one with train, val and test; a CSV file;
-            `(x, y)` arrays; the name of a TensorFlow Dataset. See `tlkit.images.sources.read_source`.
+            `(x, y)` arrays; the name of a TensorFlow Dataset. See `images.sources.read_source`.
         labels: Labels for an array `source`; a CSV file for a folder.
         test: A further source that is the test split.
         val_share: Share of validation images, where the source does not name them.
@@ -190,9 +197,9 @@ def load_images(
     before, notes = _recall(memory) if cache else (None, [])
     kept, changed = _kept(before, checked)
     splits = split.split(checked, val=val_share, test=test_share, seed=seed, kept=kept)
-    manifest = split.manifest(checked, splits, seed=seed, **options)
+    manifest = make_manifest(checked, splits, seed=seed, **options)
     if cache and (before is None or before["digest"] != manifest["digest"]):
-        write(manifest, memory)
+        write_manifest(manifest, memory)
     data = Data(checked, splits, manifest, (*checked.warnings, *notes, *changed))
     _announce(data)
     return data
@@ -266,7 +273,7 @@ def _recall(memory: Path) -> tuple[dict | None, list[str]]:
     if not memory.exists():
         return None, []
     try:
-        return read(memory), []
+        return read_manifest(memory), []
     except TlkitError as error:
         return None, [f"The remembered split cannot be used and is made anew: {error}"]
 
@@ -302,15 +309,3 @@ def _announce(data: Data):
     )
     for line in data.warnings:
         say(f"warning: {line}")
-
-
-def gather(source: Any, max_bad: float = 0.05) -> Images:
-    """Returns all usable images of a folder, CSV file or data set, divided or not.
-
-    Raises:
-        TlkitError: Nothing there, or too many bad files.
-    """
-    table = dataclasses.replace(sources.read_source(source, least=1), split=None)
-    checked = checks.check(table, max_bad=max_bad)
-    kept = checked.table
-    return Images("all", kept, kept.labels, checked.hashes, kept.class_names)

@@ -15,7 +15,7 @@ from tlkit.images.checks import Checked
 FORMAT = 1
 
 
-def manifest(checked: Checked, splits: np.ndarray, *, seed: int = 0, **options: Any) -> dict:
+def make_manifest(checked: Checked, splits: np.ndarray, *, seed: int = 0, **options: Any) -> dict:
     """Returns the split as plain values: what was divided, how, and the content it stands for."""
     table = checked.table
     groups = [""] * len(table) if table.group is None else table.group.tolist()
@@ -64,13 +64,13 @@ def splits_of(manifest: dict, items: Sequence) -> np.ndarray:
     return np.array([role.get(str(item), "") for item in items], "<U5")
 
 
-def write(manifest: dict, path: str | os.PathLike[str]) -> None:
+def write_manifest(manifest: dict, path: str | os.PathLike[str]) -> None:
     """Writes a manifest as JSON, atomically, one line per image."""
     head = {key: value for key, value in manifest.items() if key != "rows"}
     files.write_text(path, _json(head, manifest["rows"]))
 
 
-def read(path: str | os.PathLike[str]) -> dict:
+def read_manifest(path: str | os.PathLike[str]) -> dict:
     """Reads and proves a manifest.
 
     Raises:

@@ -10,7 +10,7 @@ from tlkit.images.table import Table
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF")
 
-_DRAFT = 64  # libjpeg's reduced scale reads the whole entropy-coded stream and skips the rest
+DRAFT = 64  # libjpeg's reduced scale reads the whole entropy-coded stream and skips the rest
 
 _SIGNS = {
     b"\xff\xd8\xff": "a JPEG that breaks off in its header",
@@ -41,7 +41,7 @@ def look(held: bytes | np.ndarray, side: int) -> np.ndarray:
     """Returns encoded bytes or pixels [height, width, channels] as `small` does."""
     if not isinstance(held, bytes):
         return small(as_image(held), side)
-    with _opened(held) as image:
+    with opened(held) as image:
         return small(image, side, 2 * side)
 
 
@@ -81,14 +81,11 @@ def orientation(image: Image.Image) -> int:
     return tag if isinstance(tag, int) and 1 <= tag <= 8 else 1
 
 
-def _opened(data: bytes) -> Image.Image:
+def opened(data: bytes) -> Image.Image:
     return Image.open(io.BytesIO(data), formats=FORMATS)
 
 
-SIDE = 160  # pixels of one picture
-
-
-def picture(held: bytes | np.ndarray, side: int = SIDE) -> np.ndarray:
+def picture(held: bytes | np.ndarray, side: int) -> np.ndarray:
     """Returns uint8 [side, side, 3] of encoded bytes or pixels: upright, whole, on white."""
     opened: Image.Image
     if isinstance(held, bytes):
@@ -102,6 +99,6 @@ def picture(held: bytes | np.ndarray, side: int = SIDE) -> np.ndarray:
     return np.asarray(ImageOps.pad(opened, (side, side), color="white"))
 
 
-def rows_of(table: Table, rows: Sequence[int], side: int = SIDE) -> list[np.ndarray]:
+def rows_of(table: Table, rows: Sequence[int], side: int) -> list[np.ndarray]:
     """Returns `picture` of some rows of a table."""
     return [picture(table.read(row), side) for row in rows]

@@ -1,10 +1,11 @@
 """Some of the images: all roles together, or each class in its share."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 
-from tlkit.images import copies
+from tlkit.images import checks, copies, sources
 from tlkit.images.dataset import Data, Images
 
 
@@ -26,7 +27,7 @@ def stratified(labels, count: int):
     return np.sort(np.concatenate(parts))
 
 
-def _clusters(data: Data, rows: np.ndarray) -> np.ndarray:
+def clusters_of(data: Data, rows: np.ndarray) -> np.ndarray:
     """Returns int64 per row: copies found by the gate, joined with the groups the user named."""
     clusters = data.checked.clusters[rows]
     if data.table.group is None:
@@ -39,7 +40,7 @@ def _clusters(data: Data, rows: np.ndarray) -> np.ndarray:
     return copies.clusters(len(rows), pairs)
 
 
-def _spread(labels: np.ndarray, limit: int, seed: int) -> np.ndarray:
+def spread(labels: np.ndarray, limit: int, seed: int) -> np.ndarray:
     """Returns `limit` positions, ascending, with classes in their proportions, at least two each.
 
     Within a class the order is drawn; across classes the next is whose share is least served.
@@ -51,3 +52,15 @@ def _spread(labels: np.ndarray, limit: int, seed: int) -> np.ndarray:
         rank[mine] = np.arange(len(mine))
     share = np.where(rank < 2, -1.0, rank / np.bincount(labels)[labels])
     return np.sort(np.argsort(share, kind="stable")[:limit])
+
+
+def gather(source: Any, max_bad: float = 0.05) -> Images:
+    """Returns all usable images of a folder, CSV file or data set, divided or not.
+
+    Raises:
+        TlkitError: Nothing there, or too many bad files.
+    """
+    table = dataclasses.replace(sources.read_source(source, least=1), split=None)
+    checked = checks.check(table, max_bad=max_bad)
+    kept = checked.table
+    return Images("all", kept, kept.labels, checked.hashes, kept.class_names)

@@ -12,7 +12,7 @@ import PIL
 from PIL import Image, UnidentifiedImageError
 
 from tlkit import files
-from tlkit.images.pictures import _DRAFT, _opened, as_image, looks_like, orientation, small
+from tlkit.images.pictures import DRAFT, as_image, looks_like, opened, orientation, small
 
 LEAST_SIDE = 4  # pixels; smaller ones are tracking dots and the like
 THUMB = 16  # side of a thumbnail
@@ -46,7 +46,7 @@ def judge(data: bytes) -> Verdict:
     if not data:
         return Verdict("empty file")
     try:
-        with _opened(data) as image:
+        with opened(data) as image:
             return _judge_opened(image, data)
     except UnidentifiedImageError:
         return Verdict(f"not an image: {looks_like(data)}")
@@ -122,7 +122,7 @@ def _judge_opened(image, data) -> Verdict:
         return Verdict(f"too small: {width}x{height}")
     frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
     alpha, mode = image.has_transparency_data, image.mode
-    thumb = small(image, THUMB, _DRAFT)
+    thumb = small(image, THUMB, DRAFT)
     tag = orientation(image)  # PNG may carry EXIF after the pixels
     width, height = (height, width) if tag >= 5 else (width, height)
     bits16 = mode.startswith("I") or (image.format == "PNG" and data[24] == 16)

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from tlkit.evaluation.more_images import Curve
-from tlkit.pages.figures import BLUE, GRAY, GREEN, INK, ORANGE, STYLE
+from tlkit.pages.figures import BLUE, GRAY, GREEN, INK, ORANGE, STYLE, canvas
 
 NAMED = 20  # classes a legend can hold
 _RING: Any = {"facecolor": "none", "edgecolor": INK, "linewidth": 1.4}
@@ -25,8 +25,7 @@ def data_map(
         labels: int [n], positions in `class_names`.
         doubtful: bool [n].
     """
-    figure = Figure(figsize=(7.2, 5.6), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = canvas(7.2, 5.6)
     size = float(np.clip(12_000 / max(len(points), 1), 5, 40))
     for label, colour in zip(np.unique(labels), _colours(np.unique(labels)), strict=True):
         mine = labels == label
@@ -58,8 +57,7 @@ def more_images(curve: Curve) -> Figure:
     Args:
         curve: Result of `tlkit.evaluation.more_images`.
     """
-    figure = Figure(figsize=(5.6, 3.5), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = canvas(5.6, 3.5)
     fitted, low, high = 100 * curve.fitted
     axes.fill_between(curve.grid, low, high, color=BLUE, alpha=0.18, linewidth=0)
     axes.plot(curve.grid, fitted, color=BLUE, label="a + b n^-c, 95 %")

@@ -1,27 +1,43 @@
 """The page of a label check: pictures in doubt, the map and the learning curve, in one file."""
 
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from tlkit import files
 from tlkit.images import pictures
 from tlkit.labels import charts
+from tlkit.labels.result import LabelCheck
+from tlkit.labels.worklist import write_csv
 from tlkit.pages import figures, html
-
-if TYPE_CHECKING:
-    from tlkit.labels.result import LabelCheck
 
 SHOWN = 200  # pictures on the page; the CSV holds all
 
 
-def render(check: "LabelCheck") -> str:
+LIST, PAGE = "worklist.csv", "labels.html"
+
+
+def write(check: LabelCheck, folder: str | os.PathLike[str]) -> Path:
+    """Writes `worklist.csv` and `labels.html` into `folder`; returns the page's path.
+
+    Raises:
+        TlkitError: The folder holds a worklist with marks, which would be lost.
+    """
+    folder = Path(folder)
+    write_csv(check.worklist, folder / LIST)
+    files.write_text(folder / PAGE, render(check))
+    return folder / PAGE
+
+
+def render(check: LabelCheck) -> str:
     """Returns the page as HTML: no network, no scripts, every picture inside."""
     return html.render("labels.html", _context(check))
 
 
-def _context(check: "LabelCheck") -> dict[str, Any]:
+def _context(check: LabelCheck) -> dict[str, Any]:
     work = check.worklist
     return {
         "title": "Labels to look at",
@@ -36,13 +52,13 @@ def _context(check: "LabelCheck") -> dict[str, Any]:
     }
 
 
-def _tile(check: "LabelCheck", doubt) -> dict[str, Any]:
+def _tile(check: LabelCheck, doubt) -> dict[str, Any]:
     pixels = pictures.picture(check.images.table.read(doubt.row), 200)
     name = Path(doubt.file).name
     return {"doubt": doubt, "uri": html.data_uri(Image.fromarray(pixels)), "name": name}
 
 
-def _pairs(check: "LabelCheck", most: int = 10) -> list[tuple[str, str, int]]:
+def _pairs(check: LabelCheck, most: int = 10) -> list[tuple[str, str, int]]:
     """Returns the most frequent (given label, suggested label, images) of the list."""
     counts: dict[tuple[str, str], int] = {}
     for doubt in check.worklist.doubts:
@@ -53,7 +69,7 @@ def _pairs(check: "LabelCheck", most: int = 10) -> list[tuple[str, str, int]]:
     return [(*pair, count) for pair, count in ranked[:most]]
 
 
-def _figures(check: "LabelCheck") -> dict[str, str]:
+def _figures(check: LabelCheck) -> dict[str, str]:
     drawn = {}
     if check.plane is not None:
         rows = check.plane.rows

@@ -1,17 +1,11 @@
 """What a check of labels found, as a value."""
 
 import dataclasses
-import os
-from pathlib import Path
 
-from tlkit import files
 from tlkit.evaluation import more_images
 from tlkit.images.dataset import Images
 from tlkit.inspection import data_map
-from tlkit.labels import page
-from tlkit.labels.worklist import Worklist, write_csv
-
-LIST, PAGE = "worklist.csv", "labels.html"
+from tlkit.labels.worklist import Worklist
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -38,14 +32,3 @@ class LabelCheck:
         if self.curve is not None:
             lines.append(self.curve.summary())
         return "\n".join([*lines, *self.notes])
-
-    def write(self, folder: str | os.PathLike[str]) -> Path:
-        """Writes `worklist.csv` and `labels.html` into `folder`; returns the page's path.
-
-        Raises:
-            TlkitError: The folder holds a worklist with marks, which would be lost.
-        """
-        folder = Path(folder)
-        write_csv(self.worklist, folder / LIST)
-        files.write_text(folder / PAGE, page.render(self))
-        return folder / PAGE

@@ -13,6 +13,7 @@ import numpy as np
 from tlkit import files
 from tlkit.errors import TlkitError, unknown
 from tlkit.images import sources
+from tlkit.images.dataset import Data
 from tlkit.images.table import Table, relative
 
 COLUMNS = ("file", "label", "suggested", "score", "reason", "accept")
@@ -118,7 +119,7 @@ def accepted(worklist: str | os.PathLike[str], source: Any, out: str | os.PathLi
 
 
 def _table_of(source: Any) -> tuple[Table, np.ndarray | None]:
-    if hasattr(source, "splits"):  # a `Data`
+    if isinstance(source, Data):
         return source.table, source.splits
     table = sources.read_source(source)
     return table, table.split

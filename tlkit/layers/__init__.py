@@ -1,4 +1,8 @@
-"""Layers that Keras lacks, registered under "tlkit": models with them load with safe_mode=True."""
+"""Layers that Keras lacks, registered under "tlkit": models with them load with safe_mode=True.
+
+One file for each kind, named after what it does to a feature map; the classic nets are built from
+them. Start with `pooling`.
+"""
 
 from tlkit.layers.activations import FanInUniform, Maxout, ScaledTanh
 from tlkit.layers.ceil import CeilAveragePool2D, CeilMaxPool2D

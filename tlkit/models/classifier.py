@@ -9,7 +9,7 @@ import dataclasses
 import functools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
@@ -17,18 +17,14 @@ import tensorflow as tf
 
 from tlkit import files, nets
 from tlkit.backbones import loading, surgery
-from tlkit.backbones.backbone import Backbone, Stage, reinitialise
+from tlkit.backbones.backbone import Backbone, Stage, reinitialise, stage_layers
+from tlkit.backbones.table import spec
 from tlkit.errors import TlkitError, unknown
 from tlkit.evaluation import calibration
 from tlkit.images import pixels
 from tlkit.models import heads
 from tlkit.models.extractor import Extractor
 from tlkit.models.heads import Head
-from tlkit.workflows import fine_tuning
-
-if TYPE_CHECKING:
-    from tlkit.images.dataset import Data
-    from tlkit.training.run import Run
 
 PIXELS, POOLED = "pixels", "pooled"
 
@@ -37,7 +33,7 @@ class Classifier:
     """A pretrained backbone with a new head for `class_names`.
 
     Args:
-        backbone: A name of `tlkit.backbones.loading.names()` or `tlkit.nets.names()`, a run folder or
+        backbone: A name of `tlkit backbones` or `tlkit nets`, a run folder or
             another `Classifier` whose trained backbone is taken over, or a loaded `Backbone`.
         class_names: The labels, in the order of the logits.
         weights: `imagenet`, a file (`.keras`, `.weights.h5`, legacy `.h5`), or None for random.
@@ -50,7 +46,7 @@ class Classifier:
 
     def __init__(
         self,
-        backbone: "str | Path | Classifier | backbones.Backbone",
+        backbone: "str | Path | Classifier | Backbone",
         class_names: Iterable[str],
         *,
         weights: str | None = "imagenet",
@@ -149,7 +145,7 @@ class Classifier:
 
     def stage_layers(self, name: str) -> list[keras.layers.Layer]:
         """Returns the layers of one stage that have weights."""
-        return loading.stage_layers(self.backbone)[name]
+        return stage_layers(self.backbone)[name]
 
     def logits(self, rows: np.ndarray, batch: int = 64) -> np.ndarray:
         """Returns logits float32 [n, classes] of pixels [n, size, size, channels], 0..255."""
@@ -164,56 +160,6 @@ class Classifier:
         """
         rows = [pixels.load_any(image, self.rule) for image in images]
         return calibration.softmax(self.logits(np.stack(rows)), self.temperature)
-
-    def fine_tune(
-        self,
-        data: "Data",
-        phases=None,
-        *,
-        max_minutes: float | None = None,
-        max_memory: float | None = None,
-        **options: Any,
-    ) -> "Run":
-        """Trains the head on frozen features, then the upper stages at reduced rates.
-
-        Args:
-            phases: Without them, some linear probes on frozen features choose them and it is said
-                why; see `tlkit.advice.advise.quick_advice`.
-            max_minutes: End in this time, with what is best by then.
-            max_memory: Gigabytes above which features are mapped from disk.
-            options: Other arguments of `tlkit.training.train.fine_tune`.
-        """
-        from tlkit.advice.advise import quick_advice
-        from tlkit.planning import budget
-
-        if phases is None:
-            phases = quick_advice(self, data, options.get("store")).phases
-        limits = budget.Limits(max_minutes, max_memory)
-        return fine_tuning.fine_tune(self, data, phases, limits, **options)
-
-    def search(self, data: "Data", **options: Any):
-        """Searches for better settings within a time; see `tlkit.tuning.search.search`.
-
-        The classifier itself is not trained: the best one found is in the result.
-        """
-        from tlkit.tuning.search import search
-
-        return search(self, data, **options)
-
-    def update_classes(self, **changes: Any) -> "Classifier":
-        """Returns a classifier with classes renamed, merged, dropped or added.
-
-        Rows of the head that stay are bit-equal; see `tlkit.models.classes.update_classes`.
-        """
-        from tlkit.models.classes import update_classes
-
-        return update_classes(self, **changes)
-
-    def export(self, folder: str | Path) -> Path:
-        """Writes a SavedModel that takes image bytes; see `tlkit.serving.export.export`."""
-        from tlkit.serving.export import export
-
-        return export(self, folder)
 
     def save(self, folder: str | Path) -> None:
         """Writes `model.keras` and `classifier.json` into `folder`, each atomically."""
@@ -280,7 +226,7 @@ def default_size(backbone: str) -> int:
     """Returns the pixels along one side that a named backbone was made for."""
     if backbone in nets.names():
         return nets.info(backbone).input_shape[0]
-    return loading.spec(backbone).size
+    return spec(backbone).size
 
 
 def _taken_over(source: Classifier, size):
@@ -313,11 +259,9 @@ def _checked_names(class_names) -> tuple[str, ...]:
 
 
 def _load_keras(path: Path) -> keras.Model:
-    import tlkit.backbones.preprocess  # noqa: F401  both register what a saved network may hold
-    from tlkit.nets._depth import deep_graphs
-
+    # Our layers are registered by now, and may be found in the file.
     try:
-        with deep_graphs():
+        with nets.deep_graphs():
             return keras.saving.load_model(path, compile=False, safe_mode=True)
     except (OSError, TypeError, ValueError) as error:
         raise TlkitError(f"Cannot load {path}: {error}") from error

@@ -14,7 +14,8 @@ import keras
 
 from tlkit.errors import TlkitError, unknown
 from tlkit.nets._count import layer_rows
-from tlkit.nets._depth import deep_graphs
+from tlkit.nets._count import macs as macs
+from tlkit.nets._depth import deep_graphs as deep_graphs
 from tlkit.nets._spec import Net, size_error
 
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from tlkit.pages.figures import BLUE, GRAY, GREEN, INK, ORANGE, RED, SERIES, STYLE, _canvas, _legend
+from tlkit.pages.figures import BLUE, GRAY, GREEN, INK, ORANGE, RED, SERIES, STYLE, canvas, legend
 
 SHOWN = 60  # most classes a matrix can name
 BARS = 40
@@ -26,7 +26,7 @@ def learning_curve(history: Sequence[Mapping[str, Any]], quantity: str) -> Figur
         history: Rows in order of time, see `tlkit.workflows.run_page`; missing values leave gaps.
         quantity: Such as `loss` or `accuracy`.
     """
-    figure, axes = _canvas(5.6, 3.3)
+    figure, axes = canvas(5.6, 3.3)
     epochs = np.arange(1, len(history) + 1)
     marker = "o" if len(history) <= 30 else None
     for name, words, colour in (
@@ -41,7 +41,7 @@ def learning_curve(history: Sequence[Mapping[str, Any]], quantity: str) -> Figur
     axes.set(xlabel="epoch", ylabel=quantity, xlim=(0.5, max(len(history), 1) + 0.5))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(axis="y")
-    _legend(axes, loc="best", handlelength=1.4)
+    legend(axes, loc="best", handlelength=1.4)
     return figure
 
 
@@ -60,7 +60,7 @@ def confusion_matrix(matrix: Any, class_names: Sequence[str]) -> Figure:
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     shares, counts = shares[np.ix_(kept, kept)], matrix[np.ix_(kept, kept)]
     side = float(np.clip(0.46 * len(kept), 1.6, 8.6))
-    figure, axes = _canvas(side + 1.7, side + 1.5)
+    figure, axes = canvas(side + 1.7, side + 1.5)
     axes.imshow(_shades(shares), interpolation="none", aspect="equal")
     _write_counts(axes, counts, shares)
     size = float(np.clip(300 / len(kept), 6.8, 9))
@@ -100,7 +100,7 @@ def reliability_diagram(bins: Sequence[Mapping[str, Any]]) -> Figure:
             top.bar([0], [0], color=colour, label=words)
     top.plot([0, 1], [0, 1], color=GRAY, linestyle="--", linewidth=1)
     top.set(ylabel="share right", ylim=(0, 1), xlim=(0, 1))
-    _legend(figure, loc="outside upper left", handlelength=1)
+    legend(figure, loc="outside upper left", handlelength=1)
     bottom.bar(centre, count, width, color=GRAY)
     bottom.set(xlabel="confidence", ylabel="images")
     bottom.yaxis.set_major_locator(MaxNLocator(2, integer=True))
@@ -127,7 +127,7 @@ def class_balance(counts: Mapping[str, Mapping[str, int]]) -> Figure:
         left += width
     axes.set_xlabel("images")
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    _legend(figure, loc="outside upper right", ncols=len(counts), handlelength=1)
+    legend(figure, loc="outside upper right", ncols=len(counts), handlelength=1)
     return figure
 
 
@@ -136,7 +136,8 @@ def recall_bars(per_class: Sequence[Mapping[str, Any]]) -> Figure:
     """Draws the share of each class that is found, lowest first; the 40 lowest at most.
 
     Args:
-        per_class: `per_class` of `tlkit.evaluation.metrics.evaluate`; classes without images are left out.
+        per_class: `per_class` of `tlkit.evaluation.metrics.evaluate`; classes without images are
+            left out.
     """
     present = [row for row in per_class if row["recall"] is not None]
     rows = sorted(present, key=lambda row: row["recall"])[:BARS]
@@ -153,7 +154,7 @@ def recall_bars(per_class: Sequence[Mapping[str, Any]]) -> Figure:
 
 def _bars_canvas(names: Sequence[str], total: int, which: str) -> tuple[Figure, Axes]:
     """Returns axes for one horizontal bar per name, the first on top."""
-    figure, axes = _canvas(5.6, 0.9 + 0.24 * max(len(names), 2))
+    figure, axes = canvas(5.6, 0.9 + 0.24 * max(len(names), 2))
     axes.set_yticks(range(len(names)), [_short(name) for name in names])
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
@@ -254,7 +255,7 @@ def _long(names: Sequence[str]) -> bool:
 @matplotlib.rc_context(STYLE)
 def range_test(rates: Any, losses: Any, smooth: Any, suggestion: float | None) -> Figure:
     """Draws the loss against the learning rate, and the suggested rate if there is one."""
-    figure, axes = _canvas(6.4, 3.6)
+    figure, axes = canvas(6.4, 3.6)
     axes.plot(rates, losses, color=GRAY, linewidth=0.8, label="each step")
     axes.plot(rates, smooth, color=BLUE, linewidth=1.8, label="smoothed")
     top = float(np.nanmax(smooth[: int(np.nanargmin(smooth)) + 1]))
@@ -263,5 +264,5 @@ def range_test(rates: Any, losses: Any, smooth: Any, suggestion: float | None) -
     if suggestion is not None:
         label = f"steepest fall: {suggestion:.2g}"
         axes.axvline(suggestion, color=ORANGE, linestyle="--", linewidth=1.2, label=label)
-    _legend(axes, loc="upper left")
+    legend(axes, loc="upper left")
     return figure

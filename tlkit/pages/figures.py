@@ -67,12 +67,12 @@ def to_svg(figure: Figure, title: str) -> str:
     return svg.replace("<svg", f'<svg role="img" aria-label="{label}"', 1).strip()
 
 
-def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
+def canvas(width: float, height: float) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots()
 
 
-def _legend(owner: Figure | Axes, **options: Any) -> None:
+def legend(owner: Figure | Axes, **options: Any) -> None:
     axes = owner.axes if isinstance(owner, Figure) else [owner]
     if any(each.get_legend_handles_labels()[0] for each in axes):  # else matplotlib warns
         owner.legend(**options)

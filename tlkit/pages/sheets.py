@@ -7,8 +7,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from tlkit import files
-from tlkit.images.pictures import SIDE
 
+SIDE = 160  # pixels of one picture
 _TEXT = 30
 _GAP = 8
 

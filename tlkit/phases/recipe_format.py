@@ -11,13 +11,11 @@ import os
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tlkit import files
 from tlkit.errors import TlkitError, unknown
-
-if TYPE_CHECKING:
-    from tlkit.phases.phase import Phase
+from tlkit.phases.phase import Phase
 
 # What a recipe may say, and what holds where it says nothing. `data` are further arguments of
 # `load_images`; `phases` is None for the plan `fine_tune` makes by itself.
@@ -37,9 +35,9 @@ KEYS: dict[str, Any] = {
 _CODE = """
 
 def main():
-    from tlkit import recipe_files
+    import tlkit
 
-    recipe_files.main(SETTINGS, __doc__)
+    tlkit.run_recipe(SETTINGS, __doc__)
 
 
 if __name__ == "__main__":
@@ -95,10 +93,8 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     return {**KEYS, **settings}
 
 
-def plan(settings: Mapping[str, Any]) -> "tuple[Phase, ...] | None":
+def phases_in(settings: Mapping[str, Any]) -> tuple[Phase, ...] | None:
     """Returns the phases a recipe describes, or None where it leaves them to `fine_tune`."""
-    from tlkit.phases.phase import Phase
-
     if settings.get("phases") is None:
         return None
     known = {field.name for field in dataclasses.fields(Phase)}
@@ -108,7 +104,7 @@ def plan(settings: Mapping[str, Any]) -> "tuple[Phase, ...] | None":
     return tuple(Phase(**phase) for phase in settings["phases"])
 
 
-def describe_phase(phase: "Phase") -> dict[str, Any]:
+def describe_phase(phase: Phase) -> dict[str, Any]:
     """Returns the name of a phase and those of its fields that differ from the defaults."""
     values = {"name": phase.name}
     for field in dataclasses.fields(phase):
@@ -127,8 +123,8 @@ def _default(field) -> Any:
 def _plain(value: Any) -> Any:
     """Returns heads and phases as dicts, paths as text, all else as it is."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        if hasattr(value, "unfreeze"):
-            return describe_phase(value)  # type: ignore[arg-type]
+        if isinstance(value, Phase):
+            return describe_phase(value)
         return dataclasses.asdict(value)
     if isinstance(value, os.PathLike):
         return os.fspath(value)

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from tlkit import nets
+
 # Assumptions, not measurements; every figure made from them is called an estimate.
 WATTS = 10.0  # a busy core of a server or laptop processor, with its share of memory and fans
 PICOJOULES = 4.6  # one multiply-add in 32 bits, 45 nm (Horowitz 2014, figure 1.1.9: 3.7 + 0.9)
@@ -37,9 +39,7 @@ class Cost:
 
 def cost(backbone, rate: float, cores: int) -> Cost:
     """Returns what a `Backbone` costs when it runs at `rate` images per second on `cores`."""
-    from tlkit.nets import _count
-
-    parameters, adds = int(backbone.net.count_params()), int(_count.macs(backbone.net))
+    parameters, adds = int(backbone.net.count_params()), int(nets.macs(backbone.net))
     return Cost(
         parameters, adds, rate, 4e-6 * parameters, WATTS * cores / rate, adds * PICOJOULES * 1e-12
     )

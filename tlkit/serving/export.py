@@ -44,7 +44,7 @@ print(json.dumps({
 """
 
 
-def export(model: Classifier, folder: str | Path) -> Path:
+def export(model: Classifier | str | Path, folder: str | Path) -> Path:
     """Writes `model` as a SavedModel and proves that it answers as the model does.
 
     Endpoints: `serve` (also `serving_default`) takes a string tensor [n] of encoded images,
@@ -53,6 +53,7 @@ def export(model: Classifier, folder: str | Path) -> Path:
     `assets.extra/labels.txt`, `top_labels` and `top_probabilities` [n, at most 5].
 
     Args:
+        model: A classifier, or the folder of a run.
         folder: An earlier export there is replaced once the new one is proven; anything else
             in the way is an error.
 
@@ -60,6 +61,7 @@ def export(model: Classifier, folder: str | Path) -> Path:
         ParityError: The SavedModel does not agree with `Classifier.predict`.
         TlkitError: `folder` holds something that is not an export.
     """
+    model = model if isinstance(model, Classifier) else Classifier.load(model)
     folder = Path(folder)
     if folder.exists() and any(folder.iterdir()) and not (folder / FACTS).exists():
         raise TlkitError(f"{folder} is not empty and holds no tlkit export. Choose another folder.")

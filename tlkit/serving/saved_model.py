@@ -31,6 +31,23 @@ class Prediction:
         }
 
 
+def facts(folder: str | Path) -> dict[str, Any]:
+    """Returns what an export says of itself: classes, pixel rule, calibration, parity.
+
+    Raises:
+        TlkitError: The folder holds no export.
+    """
+    folder = Path(folder)
+    if not (folder / FACTS).exists():
+        hint = (
+            f" It is a run folder: first do `tlkit export {folder} saved_models/NAME`."
+            if (folder / "run.json").exists()
+            else ""
+        )
+        raise TlkitError(f"{folder} is not a model that tlkit exported.{hint}")
+    return files.read_json(folder / FACTS)
+
+
 class Server:
     """A loaded SavedModel.
 
@@ -42,17 +59,9 @@ class Server:
     """
 
     def __init__(self, folder: str | Path):
-        folder = Path(folder)
-        if not (folder / FACTS).exists():
-            hint = (
-                f" It is a run folder: first do `tlkit export {folder} saved_models/NAME`."
-                if (folder / "run.json").exists()
-                else ""
-            )
-            raise TlkitError(f"{folder} is not a model that tlkit exported.{hint}")
+        self.facts = facts(folder)
         import tensorflow as tf
 
-        self.facts = files.read_json(folder / FACTS)
         self.class_names = tuple(self.facts["class_names"])
         self._model = tf.saved_model.load(str(folder))  # functions die with it: keep it
 

@@ -183,16 +183,6 @@ class Run:
         """Returns whether each image's most probable label is the right one, bool [n]."""
         return self.probabilities(images).argmax(-1) == images.labels
 
-    def report(self) -> Path:
-        """Writes `report.html`, one self-contained page, and returns its path."""
-        from tlkit.workflows.run_report import write_report
-
-        return write_report(self)
-
-    def export(self, folder: str | Path) -> Path:
-        """Writes a SavedModel; see `tlkit.serving.export.export`."""
-        return self.model.export(folder)
-
     def _write(self) -> None:
         files.write_json(
             self.folder / "run.json",

@@ -11,12 +11,13 @@ from tlkit import progress
 from tlkit.augmentation import apply
 from tlkit.errors import TlkitError
 from tlkit.evaluation import calibration
-from tlkit.evaluation.metrics import log_loss
+from tlkit.evaluation.calibration import log_loss
 from tlkit.features import frozen as features
 from tlkit.models.classifier import PIXELS, POOLED
 from tlkit.phases.phase import view_count
 from tlkit.training import checkpoint, phase_trainer
 from tlkit.training.audit import Audit
+from tlkit.training.deadline import Deadline
 from tlkit.training.run import Run
 
 
@@ -53,7 +54,7 @@ class Session:
         self.first_phase, self.first_epoch = 0, 0
         self.arrays: dict[str, list[np.ndarray]] = {}
         self.audit_state: dict | None = None
-        self.clocks = [callback for callback in callbacks if hasattr(callback, "due")]
+        self.clocks = [callback for callback in callbacks if isinstance(callback, Deadline)]
         self.callbacks = phase_trainer.callback_list(callbacks, self.model.keras_model)
         self._restore()
 

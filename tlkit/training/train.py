@@ -17,16 +17,15 @@ from tlkit.features import decoded
 from tlkit.features.store import Store
 from tlkit.images.dataset import Data
 from tlkit.models.classifier import Classifier
-from tlkit.phases import phase as phases
-from tlkit.phases.phase import Phase
+from tlkit.phases.phase import Phase, from_scratch, head_then_upper
 from tlkit.training.run import Run
 from tlkit.training.session import Session
 
 
-def fine_tune(
+def train(
     model: Classifier,
     data: Data,
-    plan: Sequence[Phase] | None = None,
+    phases: Sequence[Phase],
     *,
     out: str | Path | None = None,
     seed: int = 0,
@@ -38,8 +37,7 @@ def fine_tune(
     Args:
         model: Changed in place; ends with the best weights seen.
         data: What `load_images` returned. Its test split is not touched.
-        plan: The phases. Without them some linear probes on frozen features choose them, and it is
-            said why; see `tlkit.advice.advise.quick_advice`.
+        phases: What is trained, in order.
         out: Run folder, `runs/<data>-<backbone>` by default; an existing run is never overwritten.
         seed: Fixes order, views and dropout. The same seed on CPU gives identical numbers.
         callbacks: Keras callbacks; they see epochs numbered through all phases.
@@ -53,17 +51,12 @@ def fine_tune(
         raise TlkitError(
             f"The model has the classes {model.class_names}, the data {tuple(data.class_names)}."
         )
-    if plan is None:
-        from tlkit.advice.advise import quick_advice
-
-        plan = quick_advice(model, data, store).phases
-    plan = tuple(plan)
-    for phase in plan:
+    for phase in phases:
         model.boundary_below(phase.unfreeze)  # an unknown stage is an error now, not in an hour
         apply.policy(phase.augment, phase.strength)
     store = store or Store.default()
     with decoded.decoding_ahead(store, data.train, model.rule):
-        run = Run.create(out, model, data, plan, seed)
+        run = Run.create(out, model, data, phases, seed)
         return Session(run, callbacks, store).finish()
 
 
@@ -97,7 +90,7 @@ def default_phases(model: Classifier, **changes: Any) -> tuple[Phase, ...]:
     They are the head and then the upper stages, or one long phase for a network without weights.
     """
     random = model.backbone.weights.startswith("random")
-    plan = phases.from_scratch() if random else phases.head_then_upper(model.stages)
+    plan = from_scratch() if random else head_then_upper(model.stages)
     known = {field.name for field in dataclasses.fields(Phase)}
     for name in changes.keys() - known:
         raise TlkitError(f"A phase has no field {name!r}. Known: {', '.join(sorted(known))}.")

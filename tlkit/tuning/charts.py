@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from tlkit.pages.figures import BLUE, GRAY, ORANGE, RED, STYLE
+from tlkit.pages.figures import BLUE, GRAY, ORANGE, RED, STYLE, canvas
 from tlkit.tuning.space import Row, Space
 from tlkit.tuning.study import Trial
 
@@ -20,7 +20,7 @@ FEW = 15  # trials below which a forest cannot say what matters
 @matplotlib.rc_context(STYLE)
 def progress(trials: Sequence[Trial]) -> Figure:
     """Draws the loss of each trial in order, and the least so far; crosses are failed trials."""
-    figure, axes = _canvas(5.6, 3.3)
+    figure, axes = canvas(5.6, 3.3)
     done = [trial for trial in trials if trial.score is not None]
     losses = [float(trial.loss or 0.0) for trial in done]
     axes.plot([t.number for t in done], losses, "o", color=GRAY, markersize=4)
@@ -40,7 +40,7 @@ def progress(trials: Sequence[Trial]) -> Figure:
 @matplotlib.rc_context(STYLE)
 def curves(trials: Sequence[Trial]) -> Figure:
     """Draws validation loss over epochs: the best trial blue, the default orange."""
-    figure, axes = _canvas(5.6, 3.3)
+    figure, axes = canvas(5.6, 3.3)
     order = sorted((t for t in trials if t.curve), key=lambda t: -(t.score or math.inf))
     for trial in order:
         is_best = trial is order[-1] and trial.score is not None
@@ -72,7 +72,7 @@ def parallel(trials: Sequence[Trial], space: Space) -> Figure:
     """
     rows = space.searched
     done = sorted((t for t in trials if t.score is not None), key=lambda t: -float(t.loss or 0))
-    figure, axes = _canvas(max(1.15 * len(rows) + 1.2, 4.0), 3.9)
+    figure, axes = canvas(max(1.15 * len(rows) + 1.2, 4.0), 3.9)
     best = max(len(done) // 5, 1)
     for place, trial in enumerate(done):
         heights = [_height(row, trial.settings.get(row.name), trial.number) for row in rows]
@@ -114,7 +114,7 @@ def _height(row: Row, value: Any, jitter: int = 0) -> float:
 def importance(found: Mapping[str, Any]) -> Figure:
     """Draws what `importances` returned, the most important row on top."""
     rows = sorted(found["rows"].items(), key=lambda item: item[1][0])
-    figure, axes = _canvas(5.6, 0.9 + 0.26 * len(rows))
+    figure, axes = canvas(5.6, 0.9 + 0.26 * len(rows))
     names, values = [name for name, _ in rows], np.array([value for _, value in rows])
     axes.barh(names, values[:, 0], xerr=values[:, 1], color=BLUE, ecolor=GRAY, height=0.6)
     axes.set(xlabel="loss of fit when the row is shuffled")
@@ -164,8 +164,3 @@ def _limits(values: Sequence[float]) -> tuple[float, float]:
     finite = np.array([value for value in values if math.isfinite(value)] or [0.0, 1.0])
     top = min(finite.max(), 3 * np.median(finite) + 1e-3)
     return 0.9 * finite.min(), 1.05 * max(top, finite.min() * 1.2 + 1e-3)
-
-
-def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.subplots()

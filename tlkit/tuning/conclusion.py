@@ -20,13 +20,14 @@ from tlkit.tuning.finalists import Finalist
 from tlkit.tuning.result import SearchResult
 from tlkit.tuning.searcher import Hunt
 from tlkit.tuning.study import Study
+from tlkit.workflows.run_report import write_report
 
 # What `load_images` takes again from a manifest, besides the source itself.
 _DATA = ("labels", "test", "val_share", "test_share", "max_bad", "data_dir")
 _USUAL = {"labels": None, "test": None, "val_share": 0.15, "test_share": 0.15, "max_bad": 0.05}
 
 
-def crown(folder: Path, winner: Finalist, data: Data) -> dict[str, Any] | None:
+def install_winner(folder: Path, winner: Finalist, data: Data) -> dict[str, Any] | None:
     """Copies the winner's first run to `best/` and evaluates it on the test images, if any.
 
     The first seed, not the best: choosing among seeds by validation would be choosing luck.
@@ -37,7 +38,7 @@ def crown(folder: Path, winner: Finalist, data: Data) -> dict[str, Any] | None:
     run = Run.open(best)
     run.data = data
     values = run.evaluate().values if len(data.test) else None
-    run.report()
+    write_report(run)
     return values
 
 
@@ -122,7 +123,7 @@ def _write(hunt: Hunt, found: SearchResult) -> None:
     origin = conclusion.origin(hunt.model, hunt.data, hunt.start, hunt.options.origin)
     origin["seed"] = int(best.folders[0].name.rpartition("-")[2])  # of the run in best/
     conclusion.write_recipe(folder, trained, origin, {"phases": found.verdict})
-    found.test = conclusion.crown(folder, best, hunt.data)
+    found.test = conclusion.install_winner(folder, best, hunt.data)
     conclusion.write_result(folder, found, time.time() - hunt.began)
     page.write(folder, found, hunt.space)
 

@@ -1,9 +1,9 @@
 """What happens in the process of a trial: `python -m tlkit.tuning.process FOLDER`.
 
 The process reads one job per line from its standard input, does it, and writes one JSON line per
-event to its standard output; `tlkit.tuning.worker` is the other end. A job names the function that does
-it, in a search `train` below, so this module is quick to import. The process ends by itself when it
-holds more memory than it may, and when the process that started it is gone.
+event to its standard output; `worker` is the other end. A job names the function that does it,
+such as `trial.train`, so this module is quick to import. The process ends by itself when it holds
+more memory than it may, and when the process that started it is gone.
 """
 
 import contextlib

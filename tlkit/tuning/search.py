@@ -7,7 +7,6 @@ and only the best few are trained in full.
 import dataclasses
 from typing import Any
 
-from tlkit.advice.advise import quick_advice
 from tlkit.errors import unknown
 from tlkit.images.dataset import Data
 from tlkit.models.classifier import Classifier
@@ -16,6 +15,7 @@ from tlkit.tuning import distributed, proposals
 from tlkit.tuning.conclusion import conclude
 from tlkit.tuning.result import SearchResult
 from tlkit.tuning.searcher import Hunt, Options, Watch
+from tlkit.workflows.fine_tuning import phases_for
 
 
 def search(
@@ -33,8 +33,8 @@ def search(
     Args:
         model: The classifier to train, which is left as it is, or the name of a backbone.
         data: What `load_images` returned. Its test split is not touched before the end.
-        watch: Called with a dict for every event; see `commands/search.py` for a live table.
-        worker: What runs the trials, as `workers.Worker` does; by default a process of its own.
+        watch: Called with a dict for every event; see `tlkit/cli/search.py` for a live table.
+        worker: What runs the trials, as `Worker` does; by default a process of its own.
         options: Fields of `Options`. Without `plan`, the quick advice of `fine_tune` makes it.
 
     Raises:
@@ -47,8 +47,9 @@ def search(
     proposals.require()
     chosen = Options(**options)
     model = Classifier(model, data.class_names) if isinstance(model, str) else model
-    if chosen.plan is None:  # to be beaten is what training without a search would do
-        chosen = dataclasses.replace(chosen, plan=quick_advice(model, data, chosen.store).phases)
+    # To be beaten is what training without a search would do.
+    phases = phases_for(model, data, chosen.plan, chosen.store)
+    chosen = dataclasses.replace(chosen, plan=phases)
     hunt = Hunt(model, data, chosen, watch or _print, worker)
     part = distributed.role()
     try:

@@ -178,10 +178,9 @@ def default_space(plan: Sequence[Phase], stages: Sequence[str] = (), head: Head 
         _choice("smoothing", (0.0, 0.1), last.smoothing),
         _choice("augment", ("none", "flip", "photos"), last.augment),
     ]
-    if hasattr(last, "strength"):
-        bends = tuple(value for value in _row(rows, "augment").values if value not in _STRAIGHT)
-        strengths = _choice("strength", (0.5, 1.0), last.strength)
-        rows.append(dataclasses.replace(strengths, when=("augment", bends)))
+    bends = tuple(value for value in _row(rows, "augment").values if value not in _STRAIGHT)
+    strengths = _choice("strength", (0.5, 1.0), last.strength)
+    rows.append(dataclasses.replace(strengths, when=("augment", bends)))
     if len(plan) > 1:
         scale = RATE_SCALE.get(plan[0].optimizer, 1.0)
         rows.insert(1, _around("head_rate", plan[0].rate / scale, 4))

@@ -57,7 +57,7 @@ def _result(run, session, labels) -> dict[str, Any]:
 
     from tlkit import files
     from tlkit.evaluation import calibration
-    from tlkit.evaluation.metrics import log_loss
+    from tlkit.evaluation.calibration import log_loss
 
     logits = session.best_logits
     temperature = calibration.fit_temperature(logits, labels)

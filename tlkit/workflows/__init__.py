@@ -1,1 +1,7 @@
-"""workflows."""
+"""The verbs: functions above everything they use, one for each thing a user does.
+
+`fine_tuning` is the main job in one file, and the only place that decides what is trained when
+nothing is said. `evaluating` and `reports` are the verbs of their names, `recipes` runs recipe
+files, `demo` is the main job on embedded data. The page of a run is made by `run_report` and
+`run_page`.
+"""

@@ -12,14 +12,17 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tlkit import files, progress
+from tlkit import progress
 from tlkit.evaluation import bootstrap
 from tlkit.images.dataset import load_images
 from tlkit.images.pixels import PixelRule
 from tlkit.models.classifier import Classifier
 from tlkit.phases.phase import Phase
-from tlkit.serving.saved_model import Server
+from tlkit.serving import saved_model
+from tlkit.serving.export import export
 from tlkit.training.run import Run
+from tlkit.workflows.fine_tuning import fine_tune
+from tlkit.workflows.reports import report
 
 NET = "resnet-20"
 RULE = PixelRule(32, "squash")
@@ -109,7 +112,7 @@ def transfer_phases(epochs: int) -> list[Phase]:
 def _train(photos: Path, backbone: str | Path, out: Path, phases: Sequence[Phase]) -> Run:
     data = load_images(photos)
     model = Classifier(backbone, data.class_names, weights=None, size=RULE)
-    return model.fine_tune(data, phases, out=out)
+    return fine_tune(model, data, phases, out=out)
 
 
 def _compare(transfer: Run, scratch: Run) -> None:
@@ -121,10 +124,10 @@ def _compare(transfer: Run, scratch: Run) -> None:
 
 
 def _use(run: Run, out: Path, target: Path) -> None:
-    print(f"\nReport:     {run.report()}")
-    exported = run.export(out / "saved_model")
-    difference = files.read_json(exported / "assets.extra/tlkit.json")["parity"]
+    print(f"\nReport:     {report(run)}")
+    exported = export(run.model, out / "saved_model")
+    difference = saved_model.facts(exported)["parity"]
     print(f"SavedModel: {exported}, parity {difference['largest_difference']:.1g}")
     picture = sorted((target / "test" / "seven").iterdir())[0]
-    answer = Server(exported).predict(picture)
+    answer = saved_model.Server(exported).predict(picture)
     print(f"Prediction: {picture} is {answer.label!r} with probability {answer.probability:.2f}")

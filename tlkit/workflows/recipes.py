@@ -1,24 +1,24 @@
-"""Runs recipe files: the model they describe, its training, and the command line of the file itself."""
+"""Runs recipe files: the model they describe, its training, and their own command line."""
 
+import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tlkit.errors import TlkitError
-from tlkit.phases.recipe_format import KEYS, plan
+from tlkit.features.store import Store
+from tlkit.images.dataset import load_images
+from tlkit.images.pixels import PixelRule
+from tlkit.models.classifier import Classifier, default_size
+from tlkit.models.heads import Head
+from tlkit.phases.recipe_format import KEYS, phases_in
+from tlkit.training.run import Run
+from tlkit.workflows.fine_tuning import fine_tune
+from tlkit.workflows.run_report import write_report
 
-if TYPE_CHECKING:
-    from tlkit.features.store import Store
-    from tlkit.models.classifier import Classifier
-    from tlkit.training.run import Run
 
-
-def classifier(settings: Mapping[str, Any], class_names: Sequence[str]) -> "Classifier":
+def classifier(settings: Mapping[str, Any], class_names: Sequence[str]) -> Classifier:
     """Builds the untrained classifier a recipe describes."""
-    from tlkit.images.pixels import PixelRule
-    from tlkit.models.classifier import Classifier, default_size
-    from tlkit.models.heads import Head
-
     settings = {**KEYS, **settings}
     if (Path(settings["backbone"]) / "classifier.json").exists():
         size = None  # a run folder brings its own pixel rule
@@ -36,33 +36,35 @@ def classifier(settings: Mapping[str, Any], class_names: Sequence[str]) -> "Clas
     )
 
 
-def train(
-    settings: Mapping[str, Any], out: str | Path | None = None, store: "Store | None" = None
-) -> "Run":
+def train_recipe(
+    settings: Mapping[str, Any], out: str | Path | None = None, store: Store | None = None
+) -> Run:
     """Loads the images, builds the model and trains it as the settings say; returns the run.
 
     Raises:
         TlkitError: The settings name no source of images, or one that cannot be read.
     """
-    from tlkit.images.dataset import load_images
-
     settings = {**KEYS, **settings}
     if not settings["source"]:
         raise TlkitError("The recipe names no images: set `source` to a folder, CSV file or name.")
     data = load_images(settings["source"], **settings["data"])
     model = classifier(settings, data.class_names)
-    return model.fine_tune(data, plan(settings), out=out, seed=settings["seed"], store=store)
+    phases = phases_in(settings)
+    return fine_tune(model, data, phases, out=out, seed=settings["seed"], store=store)
 
 
-def main(settings: Mapping[str, Any], description: str = "") -> None:
-    """What a recipe file does when it is run: train, then evaluate on the test images."""
-    import argparse
+def run_recipe(settings: Mapping[str, Any], description: str | None = "") -> None:
+    """What a recipe file does when it is run: train, then evaluate on the test images.
 
+    Args:
+        settings: The recipe's `SETTINGS`.
+        description: The recipe's docstring; its first line is shown by `--help`.
+    """
     parser = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
     parser.add_argument("--source", default=settings.get("source"), help="other images")
     parser.add_argument("--out", help="run folder")
     arguments = parser.parse_args()
-    run = train({**settings, "source": arguments.source}, arguments.out)
+    run = train_recipe({**settings, "source": arguments.source}, arguments.out)
     if len(run.require_data().test):
         print(f"\nTest images: {run.evaluate()}")
-    print(f"\nReport: {run.report()}")
+    print(f"\nReport: {write_report(run)}")

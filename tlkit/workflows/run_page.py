@@ -17,8 +17,8 @@ page that needs it is then left out; an unknown key is an error.
                  (True, False, or None where nothing was frozen)
     history      list of dict, one per epoch in order of time: epoch, phase, loss, accuracy,
                  val_loss, val_accuracy, learning_rate; `best` is true at the epoch that was kept
-    evaluations  dict: name such as `test` -> result of `tlkit.evaluation.metrics.evaluate`. The page
-                 details `test`, else the last one
+    evaluations  dict: name such as `test` -> result of `metrics.evaluate`. The page details
+                 `test`, else the last one
     temperature  float, calibration that the export applies
     samples      list of dict: image (uint8 [h, w], [h, w, 1], [h, w, 3] or None), file, true,
                  predicted, probability (of the predicted class), true_probability

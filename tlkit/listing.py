@@ -1,1 +1,0 @@
-"""Rows of values as an aligned text table."""
