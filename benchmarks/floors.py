@@ -125,7 +125,7 @@ def forward(data, weights: str) -> dict[str, Any]:
     import tlkit
     from tlkit.features import frozen as features
     from tlkit.features.store import Store
-    from tlkit.models.classifier import PIXELS, POOLED
+    from tlkit.models.network import PIXELS, POOLED
 
     rule = tlkit.PixelRule(SIZE, "squash")
     model = tlkit.Classifier(BACKBONE, data.class_names, size=rule, weights=weights)
@@ -240,7 +240,7 @@ def _bare_epoch(model, count: int) -> Callable[[], Any]:
     import keras
     import tensorflow as tf
 
-    from tlkit.models.classifier import POOLED
+    from tlkit.models.network import POOLED
 
     below = model.boundary_below(STAGE)
     part, head = model.segment(below, POOLED), model.classify

@@ -23,7 +23,7 @@ from tlkit.features.store import Store
 from tlkit.images import checks, sources, subset
 from tlkit.labels import confident_learning, doubts
 from tlkit.labels.worklist import Worklist
-from tlkit.models.classifier import POOLED
+from tlkit.models.network import POOLED
 from tlkit.workflows import recipes
 
 SHARE, COPIES = 0.05, 20

@@ -14,7 +14,8 @@ from tlkit.errors import TlkitError
 from tlkit.features import stages
 from tlkit.features.store import Store
 from tlkit.images.dataset import load_images
-from tlkit.models.classifier import PIXELS, Classifier
+from tlkit.models.classifier import Classifier
+from tlkit.models.network import PIXELS
 from tlkit.phases import phase as phases
 from tlkit.phases import recipe_format
 from tlkit.planning import costs

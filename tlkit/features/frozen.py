@@ -18,7 +18,8 @@ from tlkit.errors import AuditError, TlkitError
 from tlkit.features import engines
 from tlkit.features.decoded import BATCH, decode, pixel_kind, pixel_rows
 from tlkit.features.store import Store
-from tlkit.models.classifier import PIXELS, POOLED, Classifier
+from tlkit.models.classifier import Classifier
+from tlkit.models.network import PIXELS, POOLED
 
 SAME = 1e-3  # accelerators add in varying order; live noise is far larger
 HALF_LIMIT = 30_000.0  # float16 ends at 65,504

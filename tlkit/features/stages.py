@@ -14,7 +14,8 @@ from tlkit import files, progress
 from tlkit.backbones import surgery, weights
 from tlkit.features import decoded, engines
 from tlkit.features.store import Store
-from tlkit.models.classifier import PIXELS, Classifier
+from tlkit.models.classifier import Classifier
+from tlkit.models.network import PIXELS
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -14,7 +14,8 @@ from tlkit.features.store import Store
 from tlkit.images.dataset import Data, Images
 from tlkit.images.subset import everything
 from tlkit.images.table import Table
-from tlkit.models.classifier import POOLED, Classifier
+from tlkit.models.classifier import Classifier
+from tlkit.models.network import POOLED
 
 BLOCK = 8192  # rows compared at once
 

@@ -12,7 +12,8 @@ from tlkit.images.dataset import Data, Images
 from tlkit.inspection import data_map
 from tlkit.labels import confident_learning, doubts
 from tlkit.labels.result import LabelCheck
-from tlkit.models.classifier import POOLED, Classifier
+from tlkit.models.classifier import Classifier
+from tlkit.models.network import POOLED
 
 FOLDS = 5
 

@@ -1,13 +1,8 @@
-"""The classifier: preprocess, backbone, pool and head, and the places where it can be cut.
-
-Raw pixels 0..255 go in, logits come out. Augmentation is not part of it, so a trained, saved and
-exported model are the same object. Every tool that needs a part of the network asks `segment` for
-what lies between two boundaries: `pixels`, the backbone's stages by name, `pooled`.
-"""
+"""The classifier: a network whose outputs are the logits of named classes, one label per image."""
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +11,20 @@ import numpy as np
 import tensorflow as tf
 
 from tlkit import files, nets
-from tlkit.backbones import loading, surgery
-from tlkit.backbones.backbone import Backbone, Stage, reinitialise, stage_layers
+from tlkit.backbones import loading
+from tlkit.backbones.backbone import Backbone, reinitialise
 from tlkit.backbones.table import spec
-from tlkit.errors import TlkitError, unknown
+from tlkit.errors import TlkitError
 from tlkit.evaluation import calibration
 from tlkit.images import pixels
 from tlkit.models import heads
-from tlkit.models.extractor import Extractor
 from tlkit.models.heads import Head
+from tlkit.models.network import Network, Objective
+from tlkit.phases import losses, sampling
+from tlkit.phases.phase import Phase
 
-PIXELS, POOLED = "pixels", "pooled"
 
-
-class Classifier:
+class Classifier(Network):
     """A pretrained backbone with a new head for `class_names`.
 
     Args:
@@ -69,87 +64,20 @@ class Classifier:
         pool, classify = heads.build(
             self.head.kind, features, len(self.class_names), self.head.dropout, self.head.init
         )
-        self._assemble(pool, classify)
+        self.assemble(pool, classify)
 
-    def _assemble(self, pool, classify):
-        side, channels = self.rule.size, self.rule.channels
-        inputs = keras.Input((side, side, channels), name=PIXELS)
-        extractor = Extractor(self.backbone.net, name="backbone")
-        logits = classify(pool(extractor(self.backbone.preprocess(inputs))))
-        self.keras_model = keras.Model(inputs, logits, name="classifier")
-        self._connect()
-
-    def _connect(self):
-        """Points the parts at the layers of `keras_model`, the one owner of every variable."""
-        layer = self.keras_model.get_layer
-        self.extractor = layer("backbone")
-        self.pool, self.classify = layer("pool"), layer("head")
-        self._pooled = self.pool(self.backbone.net.output)
-        self._logits = tf.function(
+    @functools.cached_property
+    def _traced(self) -> Callable[[np.ndarray], Any]:
+        return tf.function(
             functools.partial(self.keras_model, training=False),
             input_signature=[tf.TensorSpec(self.keras_model.input.shape, tf.float32)],
             autograph=False,
         )
 
-    @property
-    def stages(self) -> tuple[str, ...]:
-        """The backbone's stage names in order of depth."""
-        return tuple(stage.name for stage in self.backbone.stages)
-
-    def stages_from(self, name: str) -> tuple[str, ...]:
-        """Returns stage `name` and all above it; `all` is every stage."""
-        if name == "all":
-            return self.stages
-        if name not in self.stages:
-            raise unknown(f"stage of {self.backbone.name}", name, (*self.stages, "all"))
-        return self.stages[self.stages.index(name) :]
-
-    def boundary_below(self, unfreeze: str | None) -> str:
-        """Returns the boundary under which all is frozen when training starts at `unfreeze`."""
-        if unfreeze is None:
-            return POOLED
-        below = len(self.stages) - len(self.stages_from(unfreeze))
-        return self.stages[below - 1] if below else PIXELS
-
-    def segment(self, start: str, *ends: str) -> keras.Model:
-        """Returns the part of the network between boundaries, sharing its variables.
-
-        Args:
-            start, ends: `pixels`, a stage name (the boundary after that stage) or `pooled`. With
-                several ends the part has as many outputs.
-        """
-        outputs = [self._tensor(end) for end in ends]
-        wanted = outputs[0] if len(outputs) == 1 else outputs
-        if start == PIXELS:
-            inputs = keras.Input(self.keras_model.input.shape[1:], name=PIXELS)
-            rest = keras.Model(self.backbone.net.input, wanted)
-            return keras.Model(inputs, rest(self.backbone.preprocess(inputs)))
-        return keras.Model(self._tensor(start), wanted)
-
-    def boundary_shape(self, boundary: str) -> tuple[int, ...]:
-        """Returns the shape of one image's row at a boundary."""
-        if boundary == PIXELS:
-            return tuple(self.keras_model.input.shape[1:])
-        return tuple(self._tensor(boundary).shape[1:])
-
-    @property
-    def variables(self) -> list[keras.Variable]:
-        """Every variable, dropout's random states included, in a fixed order."""
-        return [*self.extractor.variables, *self.classify.variables]
-
-    def _tensor(self, boundary):
-        if boundary == POOLED:
-            return self._pooled
-        stage = self.backbone.stages[self.stages.index(boundary)]
-        return surgery.tensor_at(self.backbone.net, stage.boundary)
-
-    def stage_layers(self, name: str) -> list[keras.layers.Layer]:
-        """Returns the layers of one stage that have weights."""
-        return stage_layers(self.backbone)[name]
-
     def logits(self, rows: np.ndarray, batch: int = 64) -> np.ndarray:
         """Returns logits float32 [n, classes] of pixels [n, size, size, channels], 0..255."""
-        parts = [self._logits(np.asarray(part, np.float32)) for part in _batches(rows, batch)]
+        call = self._traced
+        parts = [call(np.asarray(part, np.float32)) for part in _batches(rows, batch)]
         return np.concatenate(parts) if parts else np.zeros((0, len(self.class_names)), np.float32)
 
     def predict(self, images: Sequence[str | bytes | Path] | np.ndarray) -> np.ndarray:
@@ -161,23 +89,40 @@ class Classifier:
         rows = [pixels.load_any(image, self.rule) for image in images]
         return calibration.softmax(self.logits(np.stack(rows)), self.temperature)
 
+    def objective(self, phase: Phase) -> Objective:
+        """Returns what a phase trains towards."""
+        loss = losses.get(phase.loss)
+        return Objective(
+            each=lambda truth, logits: loss(truth, logits, phase.smoothing, phase.gamma),
+            hits=_hits,
+            weigher=functools.partial(_weigher, phase, len(self.class_names)),
+            compiled=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        )
+
+    def judge(self, logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+        """Returns log loss (nats) and accuracy of uncalibrated logits, as an epoch records them."""
+        return {
+            "loss": calibration.log_loss(logits, labels),
+            "accuracy": float(np.mean(logits.argmax(-1) == labels)),
+        }
+
+    def calibrate(self, logits: np.ndarray, labels: np.ndarray) -> None:
+        """Sets the temperature that makes the probabilities of `logits` honest."""
+        self.temperature = calibration.fit_temperature(logits, labels)
+
     def save(self, folder: str | Path) -> None:
         """Writes `model.keras` and `classifier.json` into `folder`, each atomically."""
         folder = Path(folder)
-        with files.replacing(folder / "model.keras") as temporary:
-            self.keras_model.save(temporary)
+        self.save_network(folder / "model.keras")
         files.write_json(folder / "classifier.json", self.describe())
 
     def describe(self) -> dict[str, Any]:
         """Returns everything but the weights, as plain values for JSON."""
         return {
             "class_names": list(self.class_names),
-            "rule": dataclasses.asdict(self.rule),
             "head": dataclasses.asdict(self.head),
             "temperature": self.temperature,
-            "backbone": self.backbone.name,
-            "stages": [dataclasses.asdict(stage) for stage in self.backbone.stages],
-            "weights": self.backbone.weights,
+            **self.describe_network(),
         }
 
     @classmethod
@@ -187,24 +132,25 @@ class Classifier:
         if not (folder / "classifier.json").exists():
             raise TlkitError(f"{folder} holds no tlkit model: there is no classifier.json in it.")
         facts = files.read_json(folder / "classifier.json")
-        keras_model = _load_keras(folder / "model.keras")
         model = cls.__new__(cls)
         model.class_names = tuple(facts["class_names"])
-        model.rule = pixels.PixelRule(**facts["rule"])
         model.head = Head(**facts["head"])
         model.temperature = facts["temperature"]
-        model.backbone = Backbone(
-            name=facts["backbone"],
-            net=keras_model.get_layer("backbone").net,
-            preprocess=keras_model.get_layer("preprocess"),
-            stages=tuple(Stage(**stage) for stage in facts["stages"]),
-            size=model.rule.size,
-            channels=model.rule.channels,
-            weights=facts["weights"],
-        )
-        model.keras_model = keras_model
-        model._connect()
+        model.load_network(folder / "model.keras", facts)
         return model
+
+
+def _hits(truth, logits):
+    """Returns whether the largest logit is the label's, or the largest soft target's."""
+    named = tf.argmax(truth, -1) if len(truth.shape) == 2 else tf.cast(truth, tf.int64)
+    return tf.equal(tf.argmax(logits, -1), named)
+
+
+def _weigher(phase: Phase, classes: int, labels) -> Callable[[np.ndarray], np.ndarray | None]:
+    if phase.class_weight == "none":
+        return lambda truth: None
+    weights = sampling.class_weights(labels, classes)
+    return lambda truth: truth @ weights if truth.ndim == 2 else weights[truth]
 
 
 def _resolve(backbone, weights, size, seed):
@@ -256,15 +202,6 @@ def _checked_names(class_names) -> tuple[str, ...]:
     if len(names) < 2 or len(set(names)) != len(names):
         raise TlkitError(f"A classifier needs two or more distinct class names, not {names}.")
     return names
-
-
-def _load_keras(path: Path) -> keras.Model:
-    # Our layers are registered by now, and may be found in the file.
-    try:
-        with nets.deep_graphs():
-            return keras.saving.load_model(path, compile=False, safe_mode=True)
-    except (OSError, TypeError, ValueError) as error:
-        raise TlkitError(f"Cannot load {path}: {error}") from error
 
 
 def _batches(rows, batch) -> Iterator[np.ndarray]:

@@ -21,7 +21,8 @@ from tlkit.features.store import Store
 from tlkit.images import pixels
 from tlkit.images.dataset import Data
 from tlkit.memory import resident
-from tlkit.models.classifier import PIXELS, POOLED, Classifier
+from tlkit.models.classifier import Classifier
+from tlkit.models.network import PIXELS, POOLED
 from tlkit.phases.phase import Phase, view_count
 from tlkit.text import duration
 from tlkit.training import phase_trainer, session

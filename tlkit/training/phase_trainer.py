@@ -16,8 +16,9 @@ import tensorflow as tf
 from tlkit.errors import TlkitError
 from tlkit.features import folding
 from tlkit.features.frozen import Rows
-from tlkit.models.classifier import POOLED, Classifier
-from tlkit.phases import batches, losses, optimizers, regularisers, sampling
+from tlkit.models.classifier import Classifier
+from tlkit.models.network import POOLED
+from tlkit.phases import batches, optimizers, regularisers
 from tlkit.phases.phase import Phase, view_count
 from tlkit.training.averaging import Average
 
@@ -49,11 +50,9 @@ class Trainee:
         self.variables = [variable for group in self.groups.values() for variable in group]
         self.optimizer = _optimizer(model, phase, self.groups)
         self.optimizer.build(self.variables)
-        model.keras_model.compile(
-            _optimizer(model, phase, self.groups),
-            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-            metrics=["accuracy"],
-        )
+        self.objective = model.objective(phase)
+        optimizer = _optimizer(model, phase, self.groups)
+        model.keras_model.compile(optimizer, self.objective.compiled, metrics=["accuracy"])
         self.parts = [model.classify]
         if self.boundary != POOLED:
             self.parts.insert(0, model.segment(self.boundary, POOLED))
@@ -61,7 +60,6 @@ class Trainee:
         # What is judged is what will be used: in float32, however training multiplies.
         half = phase.arithmetic == "bfloat16"
         self._exact = [folding.fold(part) for part in self.parts[:-1]] if half else self._run
-        self._loss = losses.get(phase.loss)
         self._pulls = regularisers.pulls(self.groups, phase.l2, phase.l2_sp)
         followed = [*self.variables, *_live_statistics(model)]  # statistics fit one set of weights
         self.average = Average(followed, phase.average) if phase.average else None
@@ -106,7 +104,7 @@ class Trainee:
             past: Validation losses of the phase's finished epochs, for schedules that look back.
         """
         view = epoch % view_count(self.phase)
-        truth, weigh = self._truth(rows, view), self._weigher(rows)
+        truth, weigh = self._truth(rows, view), self.objective.weigher(rows.labels)
         plan = batches.plan(rows.labels, self.phase, (*seed, epoch), past)
         groups = batches.together(plan, self.together if self.joined else 1)
 
@@ -180,13 +178,6 @@ class Trainee:
         loss, _ = self._step(x, truth, batches.Batch(np.arange(len(x)), rate, 1.0, True))
         return float(loss)
 
-    def _weigher(self, rows: Rows) -> Callable[[np.ndarray], np.ndarray | None]:
-        """Returns what gives a batch's weights from its labels or soft targets."""
-        if self.phase.class_weight == "none":
-            return lambda target: None
-        weights = sampling.class_weights(rows.labels, len(self.model.class_names))
-        return lambda target: target @ weights if target.ndim == 2 else weights[target]
-
     def logits(self, rows: Rows, batch: int = 256) -> np.ndarray:
         """Returns the logits of every row in inference mode, float32 [n, classes]."""
         order = np.arange(len(rows))
@@ -209,7 +200,7 @@ class Trainee:
         """
         with tf.GradientTape() as tape:
             logits = self._logits(x, training=True)
-            each = self._loss(truth, logits, self.phase.smoothing, self.phase.gamma)
+            each = self.objective.each(truth, logits)
             loss = tf.reduce_mean(each if weights is None else each * weights)
             total = loss + sum(extra for part in self.parts for extra in part.losses)
             total += sum(pull() for pull in self._pulls)
@@ -218,9 +209,8 @@ class Trainee:
             gradients = self._gathered(gradients, share)
         if last:
             self._update(gradients, rate)
-        named = tf.argmax(truth, -1) if len(truth.shape) == 2 else tf.cast(truth, tf.int64)
-        hit = tf.equal(tf.argmax(logits, -1), named)
-        return loss, tf.reduce_sum(tf.cast(hit, tf.int32))
+        hits = self.objective.hits(truth, logits)
+        return loss, tf.reduce_sum(tf.cast(hits, tf.int32))
 
     def _train_steps(self, x, truth, rates, weights=None):
         """Takes one step after the other on x [steps, batch, ...], all in one call."""

@@ -10,10 +10,8 @@ import numpy as np
 from tlkit import progress
 from tlkit.augmentation import apply
 from tlkit.errors import TlkitError
-from tlkit.evaluation import calibration
-from tlkit.evaluation.calibration import log_loss
 from tlkit.features import frozen as features
-from tlkit.models.classifier import PIXELS, POOLED
+from tlkit.models.network import PIXELS, POOLED
 from tlkit.phases.phase import view_count
 from tlkit.training import checkpoint, phase_trainer
 from tlkit.training.audit import Audit
@@ -61,8 +59,7 @@ class Session:
     def finish(self) -> Run:
         """Trains what is left, calibrates, saves and returns the run."""
         self.train()
-        labels = self.data.val.labels
-        self.model.temperature = calibration.fit_temperature(self.best_logits, labels)
+        self.model.calibrate(self.best_logits, self.data.val.labels)
         self.run.complete(self.best_logits)
         self.run.checkpoint.unlink(missing_ok=True)
         return self.run
@@ -135,13 +132,13 @@ class Session:
             self.callbacks.on_train_batch_end(i, {"loss": step["loss"]})
         with trainee.judged():
             logits = trainee.logits(validation)
+        judged = self.model.judge(logits, validation.labels)
         row = {
             "epoch": done,
             "phase": trainee.phase.name,
             "loss": loss / len(train),
             "accuracy": right / len(train),
-            "val_loss": log_loss(logits, validation.labels),
-            "val_accuracy": float(np.mean(logits.argmax(-1) == validation.labels)),
+            **{f"val_{name}": value for name, value in judged.items()},
             "learning_rate": step["rate"],
             "seconds": time.perf_counter() - began,
         }

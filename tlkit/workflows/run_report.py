@@ -10,7 +10,7 @@ import numpy as np
 
 from tlkit import files
 from tlkit.features import decoded
-from tlkit.models.classifier import PIXELS
+from tlkit.models.network import PIXELS
 from tlkit.training.run import Run
 from tlkit.workflows import run_page
 
