@@ -56,6 +56,14 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     return json.loads(Path(path).read_text(encoding="utf-8"))
 
 
+def keep_newest(folder: Path, pattern: str, most: int) -> list[Path]:
+    """Deletes all but the newest `most` files of a cache folder; returns those deleted."""
+    files = sorted(folder.glob(pattern), key=lambda path: -path.stat().st_mtime)
+    for path in files[most:]:
+        path.unlink(missing_ok=True)
+    return files[most:]
+
+
 def home() -> Path:
     """Returns tlkit's cache folder: $TLKIT_HOME, else ~/.cache/tlkit."""
     return Path(os.environ.get("TLKIT_HOME") or Path.home() / ".cache" / "tlkit")

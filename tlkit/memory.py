@@ -43,11 +43,3 @@ def _group_mb() -> float:
         limit = int((group / "memory.max").read_text())  # "max" where there is none
         return (limit - int((group / "memory.current").read_text())) / 1e6
     return float("inf")
-
-
-def resident() -> float:
-    """Returns the bytes of memory this process holds now; 0 where that cannot be told."""
-    status = Path("/proc/self/statm")
-    if not status.exists():
-        return 0.0
-    return int(status.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

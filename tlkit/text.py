@@ -57,11 +57,10 @@ def short(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def some(names: list[str], most: int = 5) -> str:
+def listed(names: Sequence[str], most: int = 5, between: str = ", ") -> str:
     """Returns the first names and how many more there are."""
-    return ", ".join(names[:most]) + (
-        f" and {len(names) - most:,} more" if len(names) > most else ""
-    )
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return between.join(names[:most]) + more
 
 
 def text_table(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -22,7 +22,7 @@ from tlkit.models.classifier import Classifier
 from tlkit.planning import costs
 
 ALL = "all stages"
-_KEPT = 100  # probes left on disk
+MOST_PROBES = 100  # probes left on disk
 LEAST = 20  # images below which an interval spans half of all there is
 
 
@@ -146,6 +146,5 @@ def probed(rows: np.ndarray, labels: np.ndarray, folds: np.ndarray) -> probes.Pr
             temporary, linear=dataclasses.astuple(found.linear), logme=found.logme,
             knn=dataclasses.astuple(found.knn), chances=found.probabilities, correct=found.correct,
         )  # fmt: skip
-    for old in sorted(path.parent.glob("*.npz"), key=lambda p: -p.stat().st_mtime)[_KEPT:]:
-        old.unlink(missing_ok=True)
+    files.keep_newest(path.parent, "*.npz", MOST_PROBES)
     return found

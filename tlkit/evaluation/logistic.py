@@ -10,6 +10,8 @@ import dataclasses
 
 import numpy as np
 
+from tlkit.evaluation.calibration import softmax
+
 AXES = 512  # principal axes kept at most
 _TINY = 1e-6  # axes with less than this share of the largest variance are rounding
 _STEPS = 100
@@ -37,7 +39,7 @@ class Fit:
 
     def probabilities(self, rows: np.ndarray) -> np.ndarray:
         """Returns float64 [m, classes] for rotated rows [m, axes]."""
-        return _softmax(rows @ self.weights[:-1] + self.weights[-1])
+        return softmax(rows @ self.weights[:-1] + self.weights[-1])
 
 
 def one_thread() -> contextlib.AbstractContextManager:
@@ -111,14 +113,9 @@ def fit(
 def _loss(flat, x, labels, decay) -> tuple[float, np.ndarray]:
     """Returns the penalised loss and its gradient."""
     weights = flat.reshape(len(decay), -1)
-    chances = _softmax(x @ weights.astype(np.float32))
+    chances = softmax(x @ weights.astype(np.float32))
     rows = np.arange(len(labels))
     loss = -np.log(np.maximum(chances[rows, labels], 1e-12)).mean()
     chances[rows, labels] -= 1
     slope = (x.T @ (chances / len(labels)).astype(np.float32)).astype(np.float64)
     return loss + 0.5 * (decay * weights**2).sum(), (slope + decay * weights).ravel()
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    raised = np.exp(np.asarray(logits, np.float64) - logits.max(1, keepdims=True))
-    return raised / raised.sum(1, keepdims=True)

@@ -101,8 +101,7 @@ def nearest(features: np.ndarray, labels: np.ndarray, folds: np.ndarray) -> np.n
     labels, folds = np.asarray(labels, np.int64), np.asarray(folds)
     _check(features, labels, folds)
     x = np.asarray(features, np.float32)
-    x = x - x.mean(0)
-    x = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+    x = unit_rows(x - x.mean(0))
     votes = [np.zeros(len(labels), np.int64) for _ in NEIGHBOURS]
     for fold in np.unique(folds):
         mine, others = np.flatnonzero(folds == fold), np.flatnonzero(folds != fold)
@@ -157,6 +156,12 @@ def _evidence(squared, along, rest, n) -> float:
         best = int(found.argmax())
         low, high = grid[max(best - 2, 0)], grid[min(best + 2, 80)]
     return float(found[best])
+
+
+def unit_rows(rows: np.ndarray) -> np.ndarray:
+    """Returns rows [n, d] scaled to length 1, float32; rows of zeros stay as they are."""
+    rows = np.asarray(rows, np.float32)
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
 
 
 def accuracy(correct: np.ndarray, seed: int = 0, bootstrap: int = 1000) -> Accuracy:

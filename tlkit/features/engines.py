@@ -28,7 +28,7 @@ from tlkit.features import folding
 BATCH = 32  # 8 to 128 are equally quick within 5 %, so what counts is memory
 GAIN = 1.1  # a timed engine must be this much faster than `constants`
 _TIMED_ROWS = 16
-_KEPT = 12  # converted networks left on disk
+MOST_NETWORKS = 12  # converted networks left on disk
 _ASIDE = ("name", "trainable")  # of a layer's settings, what makes no other function of it
 _VERSION = 2  # raise it when an engine rounds otherwise: kept features are found by it
 
@@ -251,8 +251,7 @@ def _convert(source: Source, path: Path) -> None:
     with files.replacing(path) as temporary:
         _silent_openvino().save_model(network, temporary, compress_to_fp16=False)
         os.replace(temporary.with_suffix(".bin"), path.with_suffix(".bin"))
-    for old in sorted(path.parent.glob("*.xml"), key=lambda p: -p.stat().st_mtime)[_KEPT:]:
-        old.unlink(missing_ok=True)
+    for old in files.keep_newest(path.parent, "*.xml", MOST_NETWORKS):
         old.with_suffix(".bin").unlink(missing_ok=True)
 
 

@@ -25,7 +25,6 @@ from tlkit.images.pictures import look
 from tlkit.images.table import ROLES, Table
 from tlkit.images.verdicts import Kept, Verdict, judge, judge_array
 from tlkit.progress import track
-from tlkit.text import some
 
 FEW = 10  # training images of a class below which we warn
 SKEWED = 10.0  # largest class / smallest class above which we warn
@@ -151,7 +150,7 @@ def _refuse(table, bad, good, max_bad):
     if len(bad) > max_bad * len(table):
         raise TlkitError(
             f"{table.source}: {len(bad)} of {len(table)} images cannot be used, more than "
-            f"max_bad={max_bad:g} allows: {some([f'{name} ({why})' for name, why in bad])}. "
+            f"max_bad={max_bad:g} allows: {listed([f'{name} ({why})' for name, why in bad])}. "
             "Mend or remove them, or allow more with max_bad."
         )
     _refuse_lost_class(table, table.select(good), "none of its images can be used")
@@ -171,7 +170,7 @@ def _warnings(checked: Checked) -> list[str]:
     counts = np.bincount(table.labels[_trainable(table)], minlength=len(table.class_names))
     few = [f"{name} ({n})" for name, n in zip(table.class_names, counts, strict=True) if n < FEW]
     if few:
-        lines.append(f"Fewer than {FEW} images to train and validate on: {some(few)}.")
+        lines.append(f"Fewer than {FEW} images to train and validate on: {listed(few)}.")
     if counts.max() > SKEWED * max(counts.min(), 1):
         ends = [f"{counts[i]:,} images of {table.class_names[i]}" for i in np.argsort(-counts)]
         lines.append(f"Unbalanced: {ends[0]}, {ends[-1]}. Look at the balanced accuracy.")
@@ -182,17 +181,17 @@ def _about_files(checked) -> Iterator[str]:
     table = checked.table
     if checked.quarantine:
         bad = [f"{name} ({reason})" for name, reason in checked.quarantine]
-        yield f"{len(bad)} images cannot be used and are left out: {some(bad)}."
+        yield f"{len(bad)} images cannot be used and are left out: {listed(bad)}."
     if table.skipped:
         kinds = [f"{n} {extension}" for extension, n in sorted(table.skipped.items())]
-        yield f"Files of other kinds are not read: {some(kinds)}."
+        yield f"Files of other kinds are not read: {listed(kinds)}."
     animated = [table.name(i) for i, v in enumerate(checked.verdicts) if v.frames > 1]
     if animated:
-        yield f"{len(animated)} images have several frames; the first counts: {some(animated)}."
+        yield f"{len(animated)} images have several frames; the first counts: {listed(animated)}."
     limit = Image.MAX_IMAGE_PIXELS or float("inf")
     huge = [table.name(i) for i, v in enumerate(checked.verdicts) if v.width * v.height > limit]
     if huge:
-        yield f"{len(huge)} images have more than {limit:,} pixels: {some(huge)}."
+        yield f"{len(huge)} images have more than {limit:,} pixels: {listed(huge)}."
 
 
 def _about_pixels(checked) -> Iterator[str]:
@@ -231,7 +230,7 @@ def facts(checked: Checked) -> list[str]:
     _, members = np.unique(checked.clusters, return_counts=True)
     kinds = Counter(v.format for v in verdicts).most_common()
     said = {
-        "classes": some(classes, 12),
+        "classes": listed(classes, 12),
         "size": f"{small} to {large}, median {middle}",
         "kinds": ", ".join(f"{kind} {n:,}" for kind, n in kinds),
         "of these": ", ".join(f"{n:,} {word}" for word, n in _odd(verdicts).items() if n),

@@ -15,7 +15,6 @@ import numpy as np
 from tlkit.images.table import Table
 from tlkit.images.verdicts import THUMB
 from tlkit.progress import track
-from tlkit.text import some
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _LOOK = 64  # side of the picture that decides
@@ -128,21 +127,21 @@ def report(table: Table, clusters: np.ndarray, dropped: list[tuple[str, str]]) -
     """Yields one line per kind of copy or group that the user should know of."""
     if dropped:
         shown = [f"{name} ({reason})" for name, reason in dropped]
-        yield f"{len(shown)} images repeat the test split and are left out: {some(shown)}."
+        yield f"{len(shown)} images repeat the test split and are left out: {listed(shown)}."
     names = np.array(table.class_names)[table.labels]
     shown = _pairs(table, clusters, names)
     if shown:
-        yield f"{len(shown)} pictures have copies with different labels: {some(shown)}."
+        yield f"{len(shown)} pictures have copies with different labels: {listed(shown)}."
     if table.split is None:
         return
     shown = _pairs(table, clusters, table.split)
     if shown:
-        yield f"{len(shown)} pictures have copies in two splits: {some(shown)}."
+        yield f"{len(shown)} pictures have copies in two splits: {listed(shown)}."
     if table.group is not None:
         known = table.select((table.group != "") & (table.split != ""))
         shown = _pairs(known, known.group, known.split)
         if shown:
-            yield f"{len(shown)} groups are in two of the given splits: {some(shown)}."
+            yield f"{len(shown)} groups are in two of the given splits: {listed(shown)}."
 
 
 def _pairs(table, keys, words) -> list[str]:

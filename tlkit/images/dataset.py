@@ -28,6 +28,7 @@ from tlkit.images.manifest import (
 from tlkit.images.sources import read_source
 from tlkit.images.table import ARRAYS, ROLE_NAMES, ROLES, Table, relabel
 from tlkit.progress import say
+from tlkit.text import listed
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -292,9 +293,8 @@ def _kept(before, checked) -> tuple[np.ndarray | None, list[str]]:
         return np.array(roles, "<U5"), []
     new = roles.count("")
     return np.array(roles, "<U5"), [
-        f"The data changed since it was divided ({'; '.join(found[:3])}"
-        f"{f' and {len(found) - 3:,} more' if len(found) > 3 else ''}). Known images keep their "
-        f"split, {new:,} new ones were added to it."
+        f"The data changed since it was divided ({listed(found, 3, '; ')}). "
+        f"Known images keep their split, {new:,} new ones were added to it."
     ]
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from tlkit import files
 from tlkit.errors import TlkitError
 from tlkit.images.checks import Checked
+from tlkit.text import listed
 
 FORMAT = 1
 
@@ -51,9 +52,8 @@ def verify_manifest(manifest: dict, checked: Checked) -> None:
     if list(checked.table.class_names) != manifest["classes"] and not found:
         found = [f"the classes are {', '.join(checked.table.class_names)}"]
     if found:
-        more = f" and {len(found) - 5:,} more" if len(found) > 5 else ""
         raise TlkitError(
-            f"{checked.table.source} changed since it was divided: {'; '.join(found[:5])}{more}. "
+            f"{checked.table.source} changed since it was divided: {listed(found, between='; ')}. "
             "Restore the files, or start a new run."
         )
 

@@ -11,7 +11,14 @@ from tlkit.images.dataset import Data, Images
 
 def everything(data: Data) -> Images:
     """Returns the images of all splits."""
-    return Images("all", data.table, data.table.labels, data.hashes, data.class_names)
+    return chosen(data, np.arange(len(data.table)), "all")
+
+
+def chosen(data: Data, rows: np.ndarray, role: str) -> Images:
+    """Returns some rows of `data.table` as images of one role."""
+    table = data.table.select(rows)
+    hashes = tuple(data.hashes[i] for i in rows)
+    return Images(role, table, table.labels, hashes, data.class_names)
 
 
 def stratified(labels, count: int):

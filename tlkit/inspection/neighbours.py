@@ -9,6 +9,7 @@ import numpy as np
 
 from tlkit import files
 from tlkit.errors import TlkitError
+from tlkit.evaluation.probes import unit_rows
 from tlkit.features.frozen import Frozen, View
 from tlkit.features.store import Store
 from tlkit.images.dataset import Data, Images
@@ -72,22 +73,17 @@ def nearest(
     """
     if top < 1:
         raise TlkitError(f"Ask for one neighbour or more, not {top}.")
-    asked = _unit(asked)
+    asked = unit_rows(asked)
     rows = np.zeros((len(asked), 0), np.int64)
     values = np.zeros((len(asked), 0), np.float32)
     for start in range(0, len(known), block):
-        alike = asked @ _unit(known[start : start + block]).T
+        alike = asked @ unit_rows(known[start : start + block]).T
         numbers = np.broadcast_to(np.arange(start, start + alike.shape[1]), alike.shape)
         wider = np.hstack([values, alike])
         best = np.argsort(-wider, axis=1, kind="stable")[:, :top]
         rows = np.take_along_axis(np.hstack([rows, numbers]), best, 1)
         values = np.take_along_axis(wider, best, 1)
     return rows, values
-
-
-def _unit(rows: np.ndarray) -> np.ndarray:
-    rows = np.asarray(rows, np.float32)
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
 
 
 def _queries(queries: list, class_names: tuple[str, ...]) -> Images:

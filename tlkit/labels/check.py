@@ -39,9 +39,10 @@ def check_labels(
     Raises:
         TlkitError: A class has fewer than two images.
     """
-    images = _judged(data, with_test)
+    rows = np.flatnonzero(with_test | (data.splits != "test"))
+    images = subset.chosen(data, rows, "all" if with_test else "train and val")
     features = Frozen(model, store or Store.default()).rows(images, POOLED, View())
-    clusters = _clusters(data, images)
+    clusters = data.checked.clusters[rows]
     folds = grouped_folds(images.labels, clusters, _fold_count(images, clusters), seed)
     probabilities = probes.out_of_fold(features, images.labels, folds, seed)
     names = [images.table.name(i) for i in range(len(images))]
@@ -57,21 +58,6 @@ def check_labels(
     except TlkitError as error:
         notes.append(f"Left out: {error}")
     return LabelCheck(images, worklist, curve, plane, tuple(notes))
-
-
-def _judged(data: Data, with_test: bool) -> Images:
-    every = subset.everything(data)
-    if with_test:
-        return every
-    rows = np.flatnonzero(data.splits != "test")
-    table = data.table.select(rows)
-    hashes = tuple(data.hashes[i] for i in rows)
-    return Images("train and val", table, table.labels, hashes, data.class_names)
-
-
-def _clusters(data: Data, images: Images) -> np.ndarray:
-    place = {item: i for i, item in enumerate(data.table.items)}
-    return data.checked.clusters[[place[item] for item in images.table.items]]
 
 
 def _fold_count(images: Images, clusters: np.ndarray) -> int:

@@ -8,6 +8,8 @@ import dataclasses
 
 import numpy as np
 
+from tlkit.evaluation.calibration import softmax
+
 RATE = 0.01  # share of images with an alarm if every label were right
 _TEMPERATURES = np.geomspace(0.2, 10.0, 50)
 _NOISE = np.linspace(0.0, 0.4, 81)
@@ -50,19 +52,14 @@ def clean(probabilities: np.ndarray, labels: np.ndarray) -> Clean:
     rows, classes = np.arange(len(labels)), logits.shape[1]
     fits = []
     for temperature in _TEMPERATURES:
-        right = _softmax(logits / temperature)[rows, labels]
+        right = softmax(logits, temperature)[rows, labels]
         mixed = (1 - _NOISE[:, None]) * right + _NOISE[:, None] / classes
         fits.append(np.log(mixed + _LEAST).sum(1))
     best, noise = np.unravel_index(np.argmax(fits), np.shape(fits))
     profile = np.max(fits, axis=0)
     least = _NOISE[np.argmax(profile >= profile.max() - _DROP)]
     temperature = float(_TEMPERATURES[best])
-    return Clean(_softmax(logits / temperature), temperature, float(_NOISE[noise]), float(least))
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    raised = np.exp(logits - logits.max(1, keepdims=True))
-    return raised / raised.sum(1, keepdims=True)
+    return Clean(softmax(logits, temperature), temperature, float(_NOISE[noise]), float(least))
 
 
 def thresholds(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:

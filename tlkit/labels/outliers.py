@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from tlkit.evaluation.probes import unit_rows
+
 FAR = 4.0  # robust standard deviations beyond which an image is far from its class
 NEIGHBOURS = 5
 _FEW = 10  # images of a class below which its deviation is taken from all classes
@@ -16,8 +18,7 @@ def class_distance(features, labels: np.ndarray, clusters=None) -> np.ndarray:
     of a class cannot shift. Classes with fewer than 10 images borrow the deviation of all. An
     image alone in its class is far from nothing: 0.
     """
-    unit = np.asarray(features, np.float32)
-    unit = unit / np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), 1e-12)
+    unit = unit_rows(features)
     clusters = np.arange(len(labels)) if clusters is None else np.asarray(clusters)
     logs = np.full(len(labels), np.nan)
     for label in np.unique(labels):

@@ -20,7 +20,7 @@ from tlkit.features.frozen import Rows
 from tlkit.features.store import Store
 from tlkit.images import pixels
 from tlkit.images.dataset import Data
-from tlkit.memory import resident
+from tlkit.memory import held_mb
 from tlkit.models.classifier import Classifier
 from tlkit.models.network import PIXELS, POOLED
 from tlkit.phases.phase import Phase, view_count
@@ -162,7 +162,7 @@ class _Timer:
         phases = tuple(self._phase(number, done) for number in range(len(self.plan)))
         layers = len(self.model.backbone.net.layers)
         held = self._held(phases)
-        memory = resident() + OVERHEAD + held + 4 * _bytes(self.model.variables)
+        memory = 1e6 * held_mb() + OVERHEAD + held + 4 * _bytes(self.model.variables)
         views = max((view_count(phase) for phase in self.plan), default=1)
         return Estimate(phases, memory, 2 * LAYER_SAVE * layers, held, views)
 

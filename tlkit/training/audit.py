@@ -12,6 +12,7 @@ import keras
 
 from tlkit.backbones import weights
 from tlkit.errors import AuditError
+from tlkit.text import listed
 
 
 class Audit:
@@ -52,7 +53,7 @@ class Audit:
         moved = [variable.path for variable, old, new in pairs if old != new]
         if moved:
             raise AuditError(
-                f"{len(moved)} variables declared frozen have changed: {_some(moved)}. "
+                f"{len(moved)} variables declared frozen have changed: {listed(moved)}. "
                 "Something trained or updated them; the result is not what the phases say."
             )
         still = [
@@ -60,7 +61,7 @@ class Audit:
         ]
         if trained and still:
             raise AuditError(
-                f"Declared trainable, but no variable moved in: {_some(still)}. Was `trainable` "
+                f"Declared trainable, but no variable moved in: {listed(still)}. Was `trainable` "
                 "changed after `compile`? Keras ignores the change until the next `compile`. "
                 "If not, every gradient there was zero: raise the rate or change the weights."
             )
@@ -101,7 +102,3 @@ def _layers(layer) -> Iterator[keras.layers.Layer]:
 
 def _digests(variables) -> list[str]:
     return [weights.fingerprint([variable]) for variable in variables]
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
