@@ -25,6 +25,7 @@ from tlkit.images.pictures import look
 from tlkit.images.table import ROLES, Table
 from tlkit.images.verdicts import Kept, Verdict, judge, judge_array
 from tlkit.progress import track
+from tlkit.text import listed
 
 FEW = 10  # training images of a class below which we warn
 SKEWED = 10.0  # largest class / smallest class above which we warn

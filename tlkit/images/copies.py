@@ -15,6 +15,7 @@ import numpy as np
 from tlkit.images.table import Table
 from tlkit.images.verdicts import THUMB
 from tlkit.progress import track
+from tlkit.text import listed
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _LOOK = 64  # side of the picture that decides
