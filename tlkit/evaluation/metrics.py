@@ -11,6 +11,16 @@ from tlkit.evaluation.bootstrap import TAIL, resamples
 from tlkit.evaluation.bootstrap import paired_difference as paired_difference
 from tlkit.evaluation.calibration import fit_temperature as fit_temperature
 from tlkit.evaluation.calibration import softmax as softmax
+from tlkit.evaluation.tables import (
+    BINS,
+    Scored,
+    bin_of,
+    confusion,
+    most_confused,
+    per_class,
+    reliability,
+    top_losses,
+)
 
 HEADLINES = {  # name: (words, shown in percent)
     "accuracy": ("accuracy", True),
@@ -20,9 +30,6 @@ HEADLINES = {  # name: (words, shown in percent)
     "log_loss": ("log loss", False),
     "ece": ("calibration error", True),
 }
-BINS = 15  # Guo et al. 2017, Section 5
-WORST = 20
-CONFUSED = 10
 _PROPORTIONS = ("accuracy", "balanced_accuracy", "macro_f1", "top3_accuracy")
 
 
@@ -37,18 +44,6 @@ class Evaluation:
 
     def __getitem__(self, name: str) -> Any:
         return self.values[name]
-
-
-@dataclass(frozen=True)
-class _Scored:
-    """One row per image, all the rest is counted from."""
-
-    probabilities: np.ndarray
-    labels: np.ndarray
-    predicted: np.ndarray
-    confidence: np.ndarray
-    correct: np.ndarray
-    loss: np.ndarray
 
 
 def evaluate(
@@ -83,7 +78,7 @@ def evaluate(
     scored = _score(probabilities, labels)
     support = np.bincount(labels, minlength=len(class_names))
     absent = [name for name, count in zip(class_names, support, strict=True) if not count]
-    matrix = _confusion(scored, len(class_names))
+    matrix = confusion(scored, len(class_names))
     return {
         "n": len(labels),
         "class_names": list(class_names),
@@ -91,11 +86,11 @@ def evaluate(
         "bootstrap": bootstrap,
         "absent_classes": absent,
         "mean_confidence": float(scored.confidence.mean()),
-        "per_class": _per_class(scored, class_names),
+        "per_class": per_class(scored, class_names),
         "confusion": matrix.tolist(),
-        "most_confused": _most_confused(matrix, class_names),
-        "top_losses": _top_losses(scored, class_names, files),
-        "reliability": _reliability(scored),
+        "most_confused": most_confused(matrix, class_names),
+        "top_losses": top_losses(scored, class_names, files),
+        "reliability": reliability(scored),
     }
 
 
@@ -152,10 +147,10 @@ def _check_rows(probabilities: np.ndarray, files: Sequence[str] | None) -> None:
         )
 
 
-def _score(probabilities: np.ndarray, labels: np.ndarray) -> _Scored:
+def _score(probabilities: np.ndarray, labels: np.ndarray) -> Scored:
     predicted = probabilities.argmax(axis=1)
     true_probability = probabilities[np.arange(len(labels)), labels]
-    return _Scored(
+    return Scored(
         probabilities,
         labels,
         predicted,
@@ -165,7 +160,7 @@ def _score(probabilities: np.ndarray, labels: np.ndarray) -> _Scored:
     )
 
 
-def _headlines(scored: _Scored, bootstrap: int, seed: int) -> dict[str, dict[str, float | None]]:
+def _headlines(scored: Scored, bootstrap: int, seed: int) -> dict[str, dict[str, float | None]]:
     columns = _columns(scored)
     n = len(scored.labels)
     values = _statistics(columns, np.ones((1, n)))
@@ -177,7 +172,7 @@ def _headlines(scored: _Scored, bootstrap: int, seed: int) -> dict[str, dict[str
     return result
 
 
-def _columns(scored: _Scored) -> dict[str, Any]:
+def _columns(scored: Scored) -> dict[str, Any]:
     """Returns sparse [images, width] blocks whose weighted column sums give every headline."""
     labels, classes = scored.labels, scored.probabilities.shape[1]
     ones, hits = np.ones(len(labels)), scored.correct.astype(np.float64)
@@ -185,7 +180,7 @@ def _columns(scored: _Scored) -> dict[str, Any]:
         "support": _sparse(labels, ones, classes),
         "predicted": _sparse(scored.predicted, ones, classes),
         "hits": _sparse(labels, hits, classes),
-        "gaps": _sparse(_bin(scored.confidence), hits - scored.confidence, BINS),
+        "gaps": _sparse(bin_of(scored.confidence), hits - scored.confidence, BINS),
         "loss": _sparse(0 * labels, scored.loss, 1),
     }
     if classes > 3:
@@ -233,83 +228,12 @@ def _interval(name: str, value: float, draws: np.ndarray | None, n: int) -> dict
     return {"value": value, "low": low, "high": high}
 
 
-def _bin(confidence: np.ndarray) -> np.ndarray:
-    """Returns the bin of each confidence; bin m is ((m - 1) / 15, m / 15]."""
-    return np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
-
-
-def _rank(scored: _Scored) -> np.ndarray:
+def _rank(scored: Scored) -> np.ndarray:
     """Returns how many classes come before the true one, ties in the order of `argmax`."""
     true = scored.probabilities[np.arange(len(scored.labels)), scored.labels][:, None]
     earlier = np.arange(scored.probabilities.shape[1]) < scored.labels[:, None]
     ahead = (scored.probabilities > true) | ((scored.probabilities == true) & earlier)
     return ahead.sum(axis=1)
-
-
-def _confusion(scored: _Scored, classes: int) -> np.ndarray:
-    from sklearn.metrics import confusion_matrix  # slow to import, so not at the top
-
-    return confusion_matrix(scored.labels, scored.predicted, labels=range(classes))
-
-
-def _per_class(scored: _Scored, class_names: Sequence[str]) -> list[dict[str, Any]]:
-    """Returns a row per class; None where a ratio has nothing to divide by."""
-    from sklearn.metrics import precision_recall_fscore_support
-
-    columns = precision_recall_fscore_support(
-        scored.labels, scored.predicted, labels=range(len(class_names)), zero_division=np.nan
-    )
-    rows = []
-    for name, precision, recall, f1, support in zip(class_names, *columns, strict=True):
-        ratios = {"precision": precision, "recall": recall, "f1": f1 if support else np.nan}
-        ratios = {key: None if np.isnan(ratio) else float(ratio) for key, ratio in ratios.items()}
-        rows.append({"name": name, **ratios, "support": int(support)})
-    return rows
-
-
-def _most_confused(matrix: np.ndarray, class_names: Sequence[str]) -> list[dict[str, Any]]:
-    wrong = matrix * (1 - np.eye(len(matrix), dtype=matrix.dtype))
-    order = np.argsort(-wrong, axis=None, kind="stable")[:CONFUSED]
-    pairs = [divmod(int(cell), len(matrix)) for cell in order]
-    return [
-        {"true": class_names[t], "predicted": class_names[p], "count": int(wrong[t, p])}
-        for t, p in pairs
-        if wrong[t, p]
-    ]
-
-
-def _top_losses(scored: _Scored, class_names, files) -> list[dict[str, Any]]:
-    order = np.argsort(-scored.loss, kind="stable")[:WORST]
-    return [
-        {
-            "index": int(i),
-            "file": str(files[i]) if files is not None else None,
-            "true": class_names[scored.labels[i]],
-            "predicted": class_names[scored.predicted[i]],
-            "probability": float(scored.confidence[i]),
-            "true_probability": float(scored.probabilities[i, scored.labels[i]]),
-            "loss": float(scored.loss[i]),
-        }
-        for i in order
-    ]
-
-
-def _reliability(scored: _Scored) -> list[dict[str, Any]]:
-    """Returns a row per bin that is not empty: edges, count, mean confidence, accuracy."""
-    bins = _bin(scored.confidence)
-    rows = []
-    for index in np.unique(bins):
-        inside = bins == index
-        rows.append(
-            {
-                "low": float(index / BINS),
-                "high": float((index + 1) / BINS),
-                "count": int(inside.sum()),
-                "confidence": float(scored.confidence[inside].mean()),
-                "accuracy": float(scored.correct[inside].mean()),
-            }
-        )
-    return rows
 
 
 def _remarks(values: Mapping[str, Any]) -> list[str]:
