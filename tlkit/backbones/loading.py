@@ -5,7 +5,7 @@
 
 import contextlib
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -60,9 +60,9 @@ def load(
         official=_official(row, size),
         seed=seed,
     )
-    return _backbone(
-        row.name, net, (row.preprocessing, planes), row.stages, (size, channels, origin)
-    )
+    preprocess = Preprocess(row.preprocessing, planes, name="preprocess")
+    stages = tuple(Stage(*stage) for stage in row.stages)
+    return Backbone(row.name, net, preprocess, stages, size, channels, origin)
 
 
 def _filled(
@@ -84,13 +84,6 @@ def _filled(
     origin = read(twin, weights, **more)
     net.set_weights(inflate(twin.get_weights(), [v.shape for v in net.weights]))
     return net, f"{origin}, inflated to {planes} channels"
-
-
-def _backbone(name: str, net: Any, pixels: tuple, stages: Iterable, rest: tuple) -> Backbone:
-    kind, planes = pixels
-    size, channels, origin = rest
-    layer = Preprocess(kind, planes, name="preprocess")
-    return Backbone(name, net, layer, tuple(Stage(*s) for s in stages), size, channels, origin)
 
 
 def _official(row: Spec, size: int) -> Any:
@@ -163,5 +156,6 @@ def _load_net(
             return nets.features(name, input_shape=(size, size, planes))
 
     net, origin = _filled(build, channels, weights, seed=seed)
-    pixels = (info.pixels, channels)
-    return _backbone(name, net, pixels, nets.stages(name), (size, channels, origin))
+    preprocess = Preprocess(info.pixels, channels, name="preprocess")
+    stages = tuple(Stage(*stage) for stage in nets.stages(name))
+    return Backbone(name, net, preprocess, stages, size, channels, origin)

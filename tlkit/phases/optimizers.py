@@ -13,45 +13,46 @@ from keras import ops
 from tlkit.errors import TlkitError, unknown
 
 
+class PerVariableRates:
+    """Makes the rate and the decay of a Keras optimizer differ by variable.
+
+    Args:
+        rates: Multiplier of the learning rate for each variable, in build order; None is 1.
+        decays: Decoupled weight decay (Loshchilov and Hutter, ICLR 2019) for each variable: each
+            step takes away learning rate x multiplier x decay of its value. None is 0.
+    """
+
+    def __init__(self, *args, rates=None, decays=None, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.rates = None if rates is None else [float(rate) for rate in rates]
+        self.decays = None if decays is None else [float(decay) for decay in decays]
+
+    def build(self, variables):
+        for name in ("rates", "decays"):
+            values = getattr(self, name)
+            if values is not None and len(values) != len(variables):
+                raise TlkitError(
+                    f"{len(values)} {name} were given for {len(variables)} trainable variables."
+                )
+        self._order = {variable.value.ref(): i for i, variable in enumerate(variables)}
+        super().build(variables)  # type: ignore[misc]
+
+    def update_step(self, gradient, variable, learning_rate):
+        place = self._order[variable.ref()]
+        learning_rate = learning_rate * (self.rates[place] if self.rates else 1.0)
+        if self.decays and self.decays[place]:
+            variable.assign_sub(variable * (learning_rate * self.decays[place]))
+        super().update_step(gradient, variable, learning_rate)  # type: ignore[misc]
+
+    def get_config(self):
+        config = super().get_config()  # type: ignore[misc]
+        return {**config, "rates": self.rates, "decays": self.decays}
+
+
 def _layerwise(base: type) -> type:
     """Returns `base` with per-variable rates; registered, so `.keras` files find it again."""
-
-    class Layerwise(base):
-        """A Keras optimizer whose rate and decay differ by variable.
-
-        Args:
-            rates: Multiplier of the learning rate for each variable, in build order; None is 1.
-            decays: Decoupled weight decay (Loshchilov and Hutter, ICLR 2019) for each variable:
-                each step takes away learning rate x multiplier x decay of its value. None is 0.
-        """
-
-        def __init__(self, *args, rates=None, decays=None, **kwargs):
-            super().__init__(*args, **kwargs)
-            self.rates = None if rates is None else [float(rate) for rate in rates]
-            self.decays = None if decays is None else [float(decay) for decay in decays]
-
-        def build(self, variables):
-            for name in ("rates", "decays"):
-                values = getattr(self, name)
-                if values is not None and len(values) != len(variables):
-                    raise TlkitError(
-                        f"{len(values)} {name} were given for {len(variables)} trainable variables."
-                    )
-            self._order = {variable.value.ref(): i for i, variable in enumerate(variables)}
-            super().build(variables)
-
-        def update_step(self, gradient, variable, learning_rate):
-            place = self._order[variable.ref()]
-            learning_rate = learning_rate * (self.rates[place] if self.rates else 1.0)
-            if self.decays and self.decays[place]:
-                variable.assign_sub(variable * (learning_rate * self.decays[place]))
-            super().update_step(gradient, variable, learning_rate)
-
-        def get_config(self):
-            return {**super().get_config(), "rates": self.rates, "decays": self.decays}
-
-    Layerwise.__name__ = Layerwise.__qualname__ = f"Layerwise{base.__name__}"
-    return keras.saving.register_keras_serializable("tlkit")(Layerwise)
+    made = type(f"Layerwise{base.__name__}", (PerVariableRates, base), {"__module__": __name__})
+    return keras.saving.register_keras_serializable("tlkit")(made)
 
 
 @keras.saving.register_keras_serializable("tlkit")

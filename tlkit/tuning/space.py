@@ -23,7 +23,7 @@ import json
 import math
 import os
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -167,28 +167,37 @@ def default_space(plan: Sequence[Phase], stages: Sequence[str] = (), head: Head 
         plan: The phases of `default_phases`.
         stages: The backbone's stages in order of depth.
     """
-    last = plan[-1]
+    first, last, tail = plan[0], plan[-1], len(plan) > 1
+    depths = _choice("unfreeze", (NONE, *stages[-2:]), last.unfreeze)
+    policies = _choice("augment", ("none", "flip", "photos"), last.augment)
     rows = [
+        depths if tail else None,
         _choice("optimizer", ("adamw", "nesterov"), last.optimizer),
-        _around("rate", last.rate / RATE_SCALE.get(last.optimizer, 1.0), 8),
+        _around("head_rate", _adams(first), 4) if tail else None,
+        _only(depths if tail else None, {NONE},
+              _around("rate", _adams(last), 8)),
         Row("weight_decay", low=1e-5, high=0.1, log=True, default=_inside(last.weight_decay)),
         _choice("schedule", ("cosine", "constant"), last.schedule),
         _choice("head", ("linear", "mlp", "concat_pool"), head.kind),
         Row("dropout", low=0.0, high=0.6, default=min(head.dropout, 0.6)),
         _choice("smoothing", (0.0, 0.1), last.smoothing),
-        _choice("augment", ("none", "flip", "photos"), last.augment),
-    ]
-    bends = tuple(value for value in _row(rows, "augment").values if value not in _STRAIGHT)
-    strengths = _choice("strength", (0.5, 1.0), last.strength)
-    rows.append(dataclasses.replace(strengths, when=("augment", bends)))
-    if len(plan) > 1:
-        scale = RATE_SCALE.get(plan[0].optimizer, 1.0)
-        rows.insert(1, _around("head_rate", plan[0].rate / scale, 4))
-        rows.insert(0, _choice("unfreeze", (NONE, *stages[-2:]), last.unfreeze))
-        opened = tuple(value for value in rows[0].values if value != NONE)
-        place = next(i for i, row in enumerate(rows) if row.name == "rate")
-        rows[place] = dataclasses.replace(rows[place], when=("unfreeze", opened))
-    return Space(tuple(rows))
+        policies,
+        _only(policies, _STRAIGHT, _choice("strength", (0.5, 1.0), last.strength)),
+    ]  # fmt: skip
+    return Space(tuple(row for row in rows if row is not None))
+
+
+def _adams(phase: Phase) -> float:
+    """Returns the phase's rate in Adam's measure."""
+    return phase.rate / RATE_SCALE.get(phase.optimizer, 1.0)
+
+
+def _only(other: Row | None, but: Collection[Any], row: Row) -> Row:
+    """Returns `row` as one that matters only where the other has none of some values."""
+    if other is None:
+        return row
+    values = tuple(value for value in other.values if value not in but)
+    return dataclasses.replace(row, when=(other.name, values))
 
 
 _STRAIGHT = ("none", "flip")  # policies that have no strength
