@@ -84,9 +84,7 @@ def _train(photos, options):
         fitted = budget.fit(model, data, phases, limits_, store=kept, seed=seed)
         click.echo("\n".join(fitted.lines))
         return None
-    return tlkit.fine_tune(
-        model, data, phases, **limits, out=options["out"], seed=seed, store=kept
-    )
+    return tlkit.fine_tune(model, data, phases, **limits, out=options["out"], seed=seed, store=kept)
 
 
 def _recipe(options):
