@@ -138,10 +138,8 @@ def measure(case: Case, results: dict, save, test_limit: int, cells: list[str]) 
 
 
 def _advice(advice) -> dict:
-    from tlkit.advice.lines import numbers
-
     kept = ("facts", "plan", "phases", "accuracy", "minutes", "kind")
-    values = numbers(advice)
+    values = advice.numbers()
     top = values["candidates"][0]
     last = advice.facts.stages[-1]
     return {name: values[name] for name in kept} | {
@@ -151,6 +149,7 @@ def _advice(advice) -> dict:
 
 
 def _train(case: Case, data, plan, random: bool, store) -> dict:
+    import tlkit
     from tlkit.features.decoded import pixel_rows
     from tlkit.models.classifier import Classifier
 
@@ -160,7 +159,8 @@ def _train(case: Case, data, plan, random: bool, store) -> dict:
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
-        run = model.fine_tune(data, plan, out=Path(folder) / "run", seed=case.seed, store=store)
+        out = Path(folder) / "run"
+        run = tlkit.fine_tune(model, data, plan, out=out, seed=case.seed, store=store)
         seconds = time.perf_counter() - began
     rows = pixel_rows(store, data.test, model.rule)
     right = model.logits(rows).argmax(1) == data.test.labels

@@ -89,7 +89,7 @@ def train(model: tlkit.Classifier, data: tlkit.Data, phase: tlkit.Phase, out: Pa
     """Trains one model of a comparison and prints one line; the number in `out` is the seed."""
     began = time.perf_counter()
     with progress.hushed():
-        run = model.fine_tune(data, [phase], out=out, seed=int(out.name))
+        run = tlkit.fine_tune(model, data, [phase], out=out, seed=int(out.name))
     accuracy = 100 * right(run).mean()
     loss, seconds = run.history[-1]["loss"], time.perf_counter() - began
     print(f"{out}: test {accuracy:.1f} %, training loss {loss:.3f}, {seconds:.0f} s", flush=True)

@@ -57,11 +57,11 @@ def _train(how: str, data: tlkit.Data, arguments) -> tlkit.Run:
     if arguments.quick:
         phases = [schedules.quick(phase) for phase in phases]
     began = time.perf_counter()
-    run = model.fine_tune(
-        data, phases, out=arguments.out / how.replace(" ", "-"), seed=arguments.seed
+    run = tlkit.fine_tune(
+        model, data, phases, out=arguments.out / how.replace(" ", "-"), seed=arguments.seed
     )
     print(f"\n{how}, {time.perf_counter() - began:.0f} s\n{run.evaluate(data.test)}")
-    run.report()
+    tlkit.report(run)
     return run
 
 

@@ -39,10 +39,10 @@ def train(photos, out: Path, backbone: str, weights: str | None, size: int, **ch
     data = tlkit.load_images(photos)
     model = tlkit.Classifier(backbone, data.class_names, weights=weights, size=size)
     phases = tlkit.default_phases(model, **{"augment": AUGMENT, **changes})
-    run = model.fine_tune(data, phases, out=out)
+    run = tlkit.fine_tune(model, data, phases, out=out)
     print(run.evaluate(data.test))
-    print("Report:", run.report())
-    print("SavedModel:", model.export(Path("saved_models") / out.name))
+    print("Report:", tlkit.report(run))
+    print("SavedModel:", tlkit.export(model, Path("saved_models") / out.name))
     return run
 
 

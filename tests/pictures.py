@@ -11,7 +11,7 @@ from tlkit.features.store import Store
 from tlkit.images import pixels
 from tlkit.images.dataset import Images
 from tlkit.images.table import from_arrays
-from tlkit.models.classifier import PIXELS
+from tlkit.models.network import PIXELS
 
 
 class Watched(Store):

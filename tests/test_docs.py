@@ -23,10 +23,9 @@ import tlkit
 from tests.command_line import TINY, options_of, stand_in
 from tests.command_line import tlkit as command_line
 from tests.conftest import write_pictures
-from tlkit.augmentation import apply
+from tlkit.augmentation import apply, policies
 from tlkit.cli import main
 from tlkit.evaluation import metrics
-from tlkit.models import classes
 from tlkit.models.classifier import Classifier
 from tlkit.phases import schedules
 from tlkit.phases.phase import Phase
@@ -49,7 +48,8 @@ BLOCKS = {
     ("README.md", "make check"): "make",
     ("docs/augmentation.md", "tlkit augment photos/ --policy photos --strength 1 --out sheet.png"):
         "commands",
-    ("docs/augmentation.md", "from tlkit.augmentation.apply import Change, POLICIES, Policy"): "policy",
+    ("docs/augmentation.md", "from tlkit.augmentation.policies import Change, POLICIES, Policy"):
+        "policy",
     ("docs/search.md", "tlkit search photos/ --minutes 20"): "commands",
     ("docs/search.md", 'augment = "flip"'): "space",
     ("docs/search.md", "export KERASTUNER_ORACLE_IP=10.0.0.1 KERASTUNER_ORACLE_PORT=8000"):
@@ -70,7 +70,7 @@ REPLACED = {
     "audited": {"...": "x, y, verbose=0"},
     "policy": {},
 }  # fmt: skip
-# Stand-ins: a search takes minutes and processes of its own, and tests/test_search.py runs one;
+# Stand-ins: a search takes minutes and processes of its own, and tests/tuning/test_search.py runs one;
 # the second proof of an export would tell no more than that of the five lines.
 
 # Words that a command prints, and files that it leaves, seen from the folder it is run in.
@@ -177,14 +177,13 @@ ELSEWHERE = {  # code of others, or names of ours without their arguments
 }  # fmt: skip
 NAMES = {
     "Phase": Phase, "Classifier": Classifier, "model": Classifier, "tlkit": tlkit,
-    "augment": apply, "hyperrule": schedules.hyperrule,
+    "apply": apply, "policies": policies, "hyperrule": schedules.hyperrule,
 }  # fmt: skip
 BEHIND = {  # functions that hand their keywords on
-    Classifier.search: searcher.Options, search.search: searcher.Options,
-    Classifier.update_classes: classes.update_classes,
+    search.search: searcher.Options,
 }  # fmt: skip
 RUN_AS_SHOWN = (
-    'augment.policy("photos", 0.5)',
+    'policies.policy("photos", 0.5)',
     'Phase("head", schedule="step", schedule_options={"every": 5})',
     'Phase("bit", **hyperrule(5000)["phase"])',
 )
@@ -209,7 +208,7 @@ def test_a_call_in_the_text_is_possible(code):
 def _map(code):
     pixels = np.random.default_rng(0).integers(0, 256, (4, 24, 24, 3)).astype(np.uint8)
     parts = (pixels, np.array(list("abcd")), np.arange(4))
-    names = {"dataset": tf.data.Dataset.from_tensor_slices(parts), "augment": apply}
+    names = {"dataset": tf.data.Dataset.from_tensor_slices(parts), "apply": apply}
     mapped = eval(code, {**names, "policy": apply.policy("flip"), "view": 1})
     (batch,) = list(mapped)
     seen = apply.look(pixels, list("abcd"), apply.policy("flip"), 0, 1)
@@ -251,7 +250,7 @@ def ran(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("TLKIT_HOME", str(folder / "home"))
-        patch.setattr(apply, "POLICIES", apply.POLICIES.copy())
+        patch.setattr(policies, "POLICIES", policies.POLICIES.copy())
         names = {"my_keras_model": _net(), "x": np.ones((4, 2)), "y": np.ones((4, 1))}
         for block in (block for block in ALL if block.kind in REPLACED):
             found[f"{block.page}: {block.kind}"] = _executed(block, names)
