@@ -18,6 +18,7 @@ from tlkit.models.classifier import Classifier
 from tlkit.phases.phase import Phase
 from tlkit.training.run import Run
 from tlkit.workflows import run_report
+from tlkit.workflows.run_facts import Settings
 
 SOURCE = pictures()
 LIVE = Phase(
@@ -193,11 +194,11 @@ def test_the_log_has_a_line_for_each_epoch(made):
 def told(made):
     run, _ = made
     (run.folder / "metrics.json").write_text("{}")
-    return run_report.context(run), run
+    return run_report.facts(run), run
 
 
 def test_a_report_has_the_numbers_of_its_run(told, data):
-    context, run = told
+    facts, run = told
     labels = SOURCE[1]
     counts = {
         role: {
@@ -206,31 +207,35 @@ def test_a_report_has_the_numbers_of_its_run(told, data):
         }
         for role in ("train", "val", "test")
     }
-    assert context["data"]["counts"] == counts
-    assert list(context["data"]["counts"]["train"]) == list(UNSORTED)
-    head, live = context["phases"]
-    assert head["trainable"] == 51 and head["total"] == 3003 and head["views"] == 1
-    assert head["frozen_equal"] is True and live["from_stage"] == "stage2"
-    assert [row["best"] for row in context["history"]] == [False, True] + 5 * [False]
-    assert all("seconds" not in row for row in context["history"])
-    assert context["temperature"] == run.model.temperature
-    assert context["versions"] == run.versions
-    assert str(run.folder) in context["usage"]["Python"]
+    assert facts.data.counts == counts and facts.data.class_names == UNSORTED
+    assert list(facts.data.counts["train"]) == list(UNSORTED)
+    head, live = facts.phases
+    assert head.trainable == 51 and head.total == 3003 and head.views == 1
+    assert head.frozen_equal is True and live.from_stage == "stage2"
+    assert [row.best for row in facts.history] == [False, True] + 5 * [False]
+    for told_row, row in zip(facts.history, run.history, strict=True):
+        assert dataclasses.asdict(told_row).items() - row.items() == {("best", told_row.best)}
+    assert facts.temperature == run.model.temperature
+    assert facts.versions == run.versions
+    assert str(run.folder) in facts.usage["Python"]
 
 
 def test_a_report_has_the_settings_of_its_run(told):
-    context, run = told
-    settings = dict(context["run"])
-    assert settings.pop("started").timestamp() == int(run.began)
-    assert settings == {
-        "task": "3 classes, 39 training images", "backbone": "tiny", "weights": "test values",
-        "size": 32, "resize": "crop", "channels": 3, "head": "linear", "seed": 11,
-        "seconds": run.seconds, "folder": str(run.folder),
-        "phase head": "adamw, rate 0.02 cosine, decay 0.001, smoothing 0.1, augmentation none, "
-        "batch 16",
-        "phase live": "adamw, rate 0.01 step, decay 0.001, smoothing 0.1, augmentation flip, "
-        "batch 16",
-    }  # fmt: skip
+    facts, run = told
+    assert facts.title == "arrays"
+    assert facts.settings == Settings(
+        task="3 classes, 39 training images", backbone="tiny", weights="test values", size=32,
+        resize="crop", channels=3, head="linear", seed=11,
+        started=datetime.datetime.fromtimestamp(int(run.began)), seconds=run.seconds,
+        folder=str(run.folder),
+        phases={
+            "head": "adamw, rate 0.02 cosine, decay 0.001, smoothing 0.1, augmentation none, "
+            "batch 16",
+            "live": "adamw, rate 0.01 step, decay 0.001, smoothing 0.1, augmentation flip, "
+            "batch 16",
+        },
+        stopped="",
+    )  # fmt: skip
 
 
 def test_what_the_checks_found_is_written_and_reported(tmp_path):
@@ -241,18 +246,18 @@ def test_what_the_checks_found_is_written_and_reported(tmp_path):
     model = Classifier(tiny_backbone(), data.class_names)
     run = Run.create(tmp_path / "run", model, data, (HEAD,), 0)
     assert "page.jpg" in (run.folder / "quarantine.csv").read_text()
-    context = run_report.context(run)
+    facts = run_report.facts(run)
     ((name, reason),) = data.quarantine
     assert name.endswith("page.jpg") and reason
-    assert context["data"]["quarantine"] == [{"file": name, "reason": reason}]
-    assert context["data"]["skipped"] == {".txt": 1}
-    assert context["data"]["warnings"] == list(data.warnings) != []
-    assert context["phases"] == context["history"] == [] and context["evaluations"] == {}
+    assert facts.data.quarantine == ((name, reason),)
+    assert facts.data.skipped == {".txt": 1}
+    assert facts.data.warnings == data.warnings != ()
+    assert facts.phases == facts.history == () and facts.evaluations == {}
 
 
 def test_a_reports_pictures_are_those_that_were_judged(told, data):
-    context, run = told
-    assert not context["evaluations"]  # so the validation images are shown
+    facts, run = told
+    assert not facts.evaluations  # so the validation images are shown
     chances = dict(zip(data.val.files, by_keras(run, data.val), strict=True))
     wrong = {
         name: row[label]
@@ -260,26 +265,26 @@ def test_a_reports_pictures_are_those_that_were_judged(told, data):
         if row.argmax() != label
     }
     worst = sorted(wrong, key=wrong.get)[: run_report.PICTURES]
-    assert [tile["file"] for tile in context["mistakes"]] == worst
-    assert len(context["samples"]) == min(run_report.PICTURES, len(data.val))
-    for tile in context["samples"] + context["mistakes"]:
-        place = int(tile["file"].split()[1])
-        np.testing.assert_array_equal(tile["image"], SOURCE[0][place])
-        row, label = chances[tile["file"]], SOURCE[1][place]
-        assert tile["true"] == UNSORTED[label] and tile["predicted"] == UNSORTED[row.argmax()]
-        assert tile["probability"] == pytest.approx(row.max(), rel=1e-3)
-        assert tile["true_probability"] == pytest.approx(row[label], rel=1e-3)
+    assert [picture.file for picture in facts.mistakes] == worst
+    assert len(facts.samples) == min(run_report.PICTURES, len(data.val))
+    for picture in facts.samples + facts.mistakes:
+        place = int(picture.file.split()[1])
+        np.testing.assert_array_equal(picture.image, SOURCE[0][place])
+        row, label = chances[picture.file], SOURCE[1][place]
+        assert picture.true == UNSORTED[label] and picture.predicted == UNSORTED[row.argmax()]
+        assert picture.probability == pytest.approx(row.max(), rel=1e-3)
+        assert picture.true_probability == pytest.approx(row[label], rel=1e-3)
 
 
 def test_once_the_test_images_are_judged_a_report_shows_them(told, data):
     _, run = told
     run.evaluate()
-    context = run_report.context(run)
-    assert {tile["file"] for tile in context["samples"]} <= set(data.test.files)
-    assert list(context["evaluations"]) == ["test"]
+    facts = run_report.facts(run)
+    assert {picture.file for picture in facts.samples} <= set(data.test.files)
+    assert list(facts.evaluations) == ["test"]
     page = tlkit.report(run)
     assert page == run.folder / "report.html"
-    words = f"{100 * context['evaluations']['test']['accuracy']['value']:.1f} %"
+    words = f"{100 * facts.evaluations['test']['accuracy']['value']:.1f} %"
     assert words in page.read_text(encoding="utf-8")
 
 
@@ -290,11 +295,11 @@ def test_a_stopped_run_says_so_everywhere(data, tmp_path):
     run = finished(tmp_path / "r", data, (whole, DEEPER), script, store=Store())
     assert run.finished and len(run.history) == 1 and len(run.records) == 1
     assert Run.open(run.folder).stopped == run.stopped != ""
-    context = run_report.context(run)
-    (phase,) = context["phases"]
-    assert context["run"]["stopped"] == run.stopped
-    assert phase["trainable"] == phase["total"] == 2808 + 72 + 51
-    assert phase["views"] is phase["frozen_equal"] is None  # drawn live; nothing was frozen
+    facts = run_report.facts(run)
+    (phase,) = facts.phases
+    assert facts.settings.stopped == run.stopped
+    assert phase.trainable == phase.total == 2808 + 72 + 51
+    assert phase.views is phase.frozen_equal is None  # drawn live; nothing was frozen
     chances = softmax(logits_of(1.0, data.val.labels), run.model.temperature)
     expected = -np.log(chances[np.arange(len(chances)), data.val.labels]).mean()
     found = json.loads((run.folder / "metrics.json").read_text())["val"]["log_loss"]["value"]
