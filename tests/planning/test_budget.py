@@ -13,7 +13,6 @@ from tlkit.phases.phase import Phase
 from tlkit.planning import budget
 from tlkit.planning import estimate as planner
 from tlkit.planning.estimate import Estimate, PhaseCost
-from tlkit.training import train
 from tlkit.training.deadline import Deadline
 from tlkit.workflows import fine_tuning
 
@@ -40,13 +39,13 @@ def clock(monkeypatch):
 
 
 class Told:
-    """Stands for `planner.estimate` and `finetune.fine_tune`, and keeps what each was given."""
+    """Stands for `planner.estimate` and `train`, and keeps what each was given."""
 
     def __init__(self, monkeypatch, cost, takes=0.0, clock=None):
         self.cost, self.takes, self.clock = cost, takes, clock
         self.estimated, self.trained, self.said = [], [], []
         monkeypatch.setattr(planner, "estimate", self.estimate)
-        monkeypatch.setattr(train, "fine_tune", self.fine_tune)
+        monkeypatch.setattr(fine_tuning, "train", self.train)
 
     def estimate(self, model, data, plan, **options):
         self.estimated.append((model, data, tuple(plan), options))
@@ -54,7 +53,7 @@ class Told:
             self.clock.now += self.takes
         return self.cost
 
-    def fine_tune(self, model, data, plan, **options):
+    def train(self, model, data, plan, **options):
         self.trained.append((model, data, tuple(plan), options))
         records = [{"epochs": 3}, {"epochs": 1}]
         return SimpleNamespace(records=records, seconds=75.0, say=self.said.append)
@@ -154,7 +153,8 @@ def test_limits_bind_in_training_too(classifier, data, monkeypatch, clock, tmp_p
     monkeypatch.setattr(planner, "estimate", lambda *_, **__: LARGE)
     store = Store(tmp_path / "rows", memory=10**9)
     run = fine_tuning.fine_tune(
-        classifier, data, (HEAD, TAIL), max_minutes=1.5, max_memory=2.0, store=store, callbacks=[Slow()],
+        classifier, data, (HEAD, TAIL), max_minutes=1.5, max_memory=2.0, store=store,
+        callbacks=[Slow()],
         out=tmp_path / "run",
     )  # fmt: skip
     assert [row["phase"] for row in run.history] == ["head"]  # of four epochs, and four more

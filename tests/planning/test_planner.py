@@ -16,6 +16,8 @@ from tlkit.images.dataset import load_images
 from tlkit.models.classifier import Classifier
 from tlkit.phases.phase import Phase
 from tlkit.planning import estimate
+from tlkit.planning.counting import Sizes
+from tlkit.planning.timing import Timings
 from tlkit.training import train as finetune
 from tlkit.training import untouched
 
@@ -77,6 +79,27 @@ def test_a_live_plan_by_hand(model, data):
     assert (whole.cache, whole.start) == (0, 1)
 
 
+TIMED = Timings(
+    decode=2.0, forward=3.0, draw=5.0, step=6.0, compile=7.0, trace=11.0, open_bytes=10**8
+)
+SIZES = Sizes(train=10, val=100, decoded=110, views=20, judged=50, cached=True, cache=17)
+
+
+def test_the_cost_is_arithmetic_on_what_was_timed_and_counted():
+    kept = estimate.cost(TIMED, SIZES, HEAD)
+    assert (kept.name, kept.epochs, kept.cache) == ("head", 4, 17)
+    assert (kept.views, kept.others) == ((3 + 5) * 20, 2 * 110 + 3 * 50)
+    assert kept.start == 7 + 11  # compiled for the rows that are not there
+    each = estimate.EPOCH + 1.0  # a checkpoint of four values for each weight, 400 MB a second
+    assert kept.epoch == pytest.approx(6 * 10 + 2 * 100 + each)
+    there = estimate.cost(TIMED, dataclasses.replace(SIZES, views=0, judged=0), HEAD)
+    assert (there.views, there.others, there.start) == (0, 2 * 110, 11)
+    live = dataclasses.replace(SIZES, views=0, judged=0, cached=False, cache=0)
+    anew = estimate.cost(TIMED, live, HEAD)  # in every epoch, and views are drawn of training only
+    assert anew.epoch == pytest.approx((6 + 3 + 5) * 10 + (2 + 3) * 100 + each)
+    assert (anew.views, anew.others, anew.start, anew.cache) == (0, 2 * 110, 7 + 11, 0)
+
+
 def test_no_view_is_drawn_where_nothing_is_augmented(model, data):
     plain = dataclasses.replace(HEAD, augment="none", views=4)
     (head,) = estimated(model, data, plain).phases
@@ -109,7 +132,7 @@ def test_the_least_of_the_timed_passes_counts(model, data):
 
 
 def test_what_the_network_and_its_rows_take(model, data, monkeypatch, tmp_path):
-    monkeypatch.setattr(estimate, "resident", lambda: 7e9)
+    monkeypatch.setattr(estimate, "held_mb", lambda: 7e3)
     network = 4 * sum(4 * int(np.prod(variable.shape)) for variable in model.variables)
     pixels = (len(data.train) + len(data.val)) * 32 * 32 * 3
     more = dataclasses.replace(TAIL, views=3)

@@ -4,33 +4,26 @@ Decoding, the frozen part and a training step of each phase are timed on a handf
 rest is counting. The estimate is for all epochs: early stopping may end a phase sooner.
 """
 
-import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
-
-import numpy as np
 
 from tlkit import progress
-from tlkit.augmentation import apply
-from tlkit.features import decoded, frozen
-from tlkit.features.decoded import BATCH
-from tlkit.features.frozen import Rows
+from tlkit.features import frozen
 from tlkit.features.store import Store
-from tlkit.images import pixels
 from tlkit.images.dataset import Data
 from tlkit.memory import held_mb
 from tlkit.models.classifier import Classifier
-from tlkit.models.network import PIXELS, POOLED
+from tlkit.models.network import PIXELS
 from tlkit.phases.phase import Phase, view_count
+from tlkit.planning.counting import Counter, Sizes
+from tlkit.planning.timing import Timer, Timings, byte_count
 from tlkit.text import duration
-from tlkit.training import phase_trainer, session
 from tlkit.training.untouched import untouched
 
-SAMPLE = 32  # files decoded to time decoding
-PASSES = 3  # timed repeats; the least counts
 WORTH = 20_000  # images passed through the network from which timing a few steps pays
+STEP_PASSES = 3  # passes forward a training step is worth: going back takes about two
+COPIES = 4  # of a trained weight: its value, its best one, and two momenta of the optimizer
 DISK_RATE = 400e6  # bytes a second a checkpoint is written at
 EPOCH = 0.01  # seconds an epoch takes by itself: a checkpoint, a line, two threads
 LAYER_SAVE = 0.004  # seconds for each layer of a saved model, and for its graph to be traced
@@ -113,7 +106,8 @@ class Estimate:
 def worth(data: Data, plan: Sequence[Phase]) -> bool:
     """Says whether the job is long enough for timing some steps of it."""
     passes = sum(
-        len(data.train) * (view_count(phase) + (3 * phase.epochs if phase.unfreeze else 0))
+        len(data.train)
+        * (view_count(phase) + (STEP_PASSES * phase.epochs if phase.unfreeze else 0))
         for phase in plan
     )
     return passes >= WORTH
@@ -143,166 +137,56 @@ def estimate(
         AuditError: The model could not be put back.
     """
     compiled = ("compilation", "optimizer")  # each phase compiles anew
-    with progress.hushed(), untouched(model, "The estimate", but=compiled):
-        return _Timer(model, data, tuple(plan), (store or Store.default(), seed, clock)).estimate()
-
-
-class _Timer:
-    """Times the parts of a plan; each is measured once."""
-
-    def __init__(self, model: Classifier, data: Data, plan: tuple[Phase, ...], where):
-        self.model, self.data, self.plan = model, data, plan
-        self.store, self.seed, self.clock = where
-        self.frozen = frozen.Frozen(model, self.store)
-        self.rng = np.random.default_rng(0)
-        self.decoded = False
-
-    def estimate(self) -> Estimate:
-        done: set[tuple] = set()
-        phases = tuple(self._phase(number, done) for number in range(len(self.plan)))
-        layers = len(self.model.backbone.net.layers)
-        held = self._held(phases)
-        memory = 1e6 * held_mb() + OVERHEAD + held + 4 * _bytes(self.model.variables)
-        views = max((view_count(phase) for phase in self.plan), default=1)
-        return Estimate(phases, memory, 2 * LAYER_SAVE * layers, held, views)
-
-    def _held(self, phases: Sequence[PhaseCost]) -> int:
-        """Returns the bytes of rows in memory: a view beyond the store's limit is mapped."""
-        pixel_bytes = self.frozen.row_bytes(PIXELS) * (len(self.data.train) + len(self.data.val))
-        caches = [phase.cache for phase in phases]
-        if self.store.folder is None:  # every kind stays, and is copied in the order asked for
-            return 2 * (sum(caches) + pixel_bytes)
-        limit = self.store.memory
-        counts = [view_count(phase) for phase in self.plan]
-        kept = [c for c, n in zip(caches, counts, strict=True) if c <= n * limit]
-        return max(kept, default=0) + (pixel_bytes if pixel_bytes <= limit else 0)
-
-    def _phase(self, number: int, done: set[tuple]) -> PhaseCost:
-        phase = self.plan[number]
-        boundary = self.model.boundary_below(phase.unfreeze)
-        train, val = len(self.data.train), len(self.data.val)
-        views = 1 if phase.augment == "none" else view_count(phase)
-        fits = boundary != PIXELS and self.frozen.fits(self.data.train, boundary, views)
-        decode = 0.0 if self.decoded else self._decode_seconds() * (train + val)
-        self.decoded = True
-        forward, compiling = self._forward_seconds(boundary)
-        look = self._look_seconds(phase)
-        absent, judged = self._missing(number, boundary, views, done) if fits else (0, 0)
-        step, tracing, open_bytes = self._step_seconds(phase, boundary)
-        live = 0.0 if fits else forward
-        epoch = (step + live + (0.0 if fits else look)) * train + (step / 3 + live) * val
-        epoch += EPOCH + 4 * open_bytes / DISK_RATE
-        cache = self.frozen.row_bytes(boundary) * views * train if fits else 0
-        if fits and boundary != POOLED:
-            cache //= 2  # feature maps are kept in half precision where that does no harm
-        start = tracing + (compiling if absent or not fits else 0.0)
-        others = decode + forward * judged
-        return PhaseCost(
-            phase.name, (forward + look) * absent, others, start, epoch, phase.epochs, cache
+    with progress.silenced(), untouched(model, "The estimate", but=compiled):
+        below = frozen.Frozen(model, store or Store.default())
+        counter = Counter(below, data, tuple(plan), seed)
+        timer = Timer(below, data.train, seed=seed, clock=clock)
+        phases = tuple(
+            cost(timer.timings(phase), counter.sizes(number), phase)
+            for number, phase in enumerate(plan)
+        )
+        held = _held(below, data, plan, phases)
+        return Estimate(
+            phases,
+            memory=1e6 * held_mb() + OVERHEAD + held + COPIES * byte_count(model.variables),
+            saving=2 * LAYER_SAVE * len(model.backbone.net.layers),
+            held=held,
+            views=max((view_count(phase) for phase in plan), default=1),
         )
 
-    def _missing(self, number, boundary, views, done: set[tuple]) -> tuple[int, int]:
-        """Returns how many rows are to be computed for training and for validation."""
-        phase = self.plan[number]
-        look = (phase.augment, phase.strength, views)
-        if (*look, boundary) in done:
-            return 0, 0  # came out of the head phase's pass
-        below = session.boundary_of_same_pass(self.frozen, self.plan, number, self.data.train)
-        done.add((*look, below))
-        policy = apply.policy(phase.augment, phase.strength)
-        views_of = [frozen.View(policy, self.seed, number) for number in range(views)]
-        train = sum(self._absent(self.data.train, boundary, view) for view in views_of)
-        return train, self._absent(self.data.val, boundary, frozen.View())
 
-    def _look_seconds(self, phase: Phase) -> float:
-        """Returns seconds for drawing one augmented view of one image."""
-        policy = apply.policy(phase.augment, phase.strength)
-        if policy == apply.POLICIES["none"]:
-            return 0.0
-        rows = self.rng.integers(0, 256, (BATCH, *self.model.boundary_shape(PIXELS)))
-        names = np.resize(np.array(self.data.train.hashes), BATCH)
-        pixels_ = rows.astype(np.uint8)
-        return self._least(lambda: apply.look(pixels_, names, policy, self.seed, 0)) / BATCH
-
-    def _absent(self, images, boundary, view) -> int:
-        kind = self.frozen.kind(images, boundary, view)
-        return len(self.store.missing(kind, images.hashes))
-
-    def _decode_seconds(self) -> float:
-        images = self.data.train
-        kind = decoded.pixel_kind(self.model.rule)
-        absent = self.store.missing(kind, images.hashes)
-        if not len(absent) or images.table.arrays is not None:
-            return 0.0
-        chosen = absent[np.linspace(0, len(absent) - 1, min(SAMPLE, len(absent))).astype(int)]
-        paths = [images.files[i] for i in chosen]
-        list(pixels.load_paths(paths[:1], self.model.rule))
-        began = self.clock()
-        list(pixels.load_paths(paths, self.model.rule))
-        return (self.clock() - began) / len(paths) * len(absent) / len(images)
-
-    def _forward_seconds(self, boundary) -> tuple[float, float]:
-        """Returns seconds for a row at `boundary`, and for compiling what makes it."""
-        if boundary == PIXELS:
-            return 0.0, 0.0
-        shape = (BATCH, *self.model.boundary_shape(PIXELS))
-        x = self.rng.uniform(0, 255, shape).astype(np.float32)
-        began = self.clock()
-        call = self.frozen.engine((boundary,), x).call
-        call(x)
-        compiling = self.clock() - began
-        return self._least(lambda: call(x)) / BATCH, compiling
-
-    def _step_seconds(self, phase: Phase, boundary) -> tuple[float, float, int]:
-        """Returns seconds for a training row and for tracing, and the bytes of what is open."""
-        model = self.model
-        size = min(phase.batch_size, len(self.data.train))
-        x = self.rng.normal(size=(size, *model.boundary_shape(boundary))).astype(np.float32)
-        with _put_back(model):
-            began = self.clock()
-            trainee = phase_trainer.Trainee(model, phase)
-            trainee.together = phase_trainer.TOGETHER
-            steps = phase_trainer.TOGETHER if trainee.joined else phase.accumulate
-            labels = self.rng.integers(0, len(model.class_names), steps * size)
-            rows = Rows(lambda part, view: x[part % size], labels)
-            trainee.logits(Rows(rows.batch, labels[:size]))
-            list(trainee.epoch(rows, (0, 0), 0))
-            tracing = self.clock() - began
-            seconds = self._least(lambda: list(trainee.epoch(rows, (0, 0), 0))) / len(rows)
-        return seconds, tracing, _bytes(trainee.variables)
-
-    def _least(self, job) -> float:
-        job()
-        seconds = []
-        for _ in range(PASSES):
-            began = self.clock()
-            job()
-            seconds.append(self.clock() - began)
-        return min(seconds)
+def cost(timings: Timings, sizes: Sizes, phase: Phase) -> PhaseCost:
+    """Returns what `phase` takes: arithmetic on what was timed and what was counted."""
+    # Cached rows are computed once, before the first epoch; others in every epoch, and so their
+    # views. Validation images have none: they are judged as they are.
+    live, draw = (0.0, 0.0) if sizes.cached else (timings.forward, timings.draw)
+    training = (timings.step + live + draw) * sizes.train
+    # To judge a row takes the forward pass of a step, without the way back.
+    judging = (timings.step / STEP_PASSES + live) * sizes.val
+    # A checkpoint after every epoch has what is trained, besides little of fixed size.
+    writing = EPOCH + COPIES * timings.open_bytes / DISK_RATE
+    # The frozen part is not compiled where all its rows are there.
+    compiling = timings.compile if sizes.views or not sizes.cached else 0.0
+    return PhaseCost(
+        name=phase.name,
+        views=(timings.forward + timings.draw) * sizes.views,
+        others=timings.decode * sizes.decoded + timings.forward * sizes.judged,
+        start=timings.trace + compiling,
+        epoch=training + judging + writing,
+        epochs=phase.epochs,
+        cache=sizes.cache,
+    )
 
 
-@contextlib.contextmanager
-def _put_back(model):
-    """Ends with values, flags and momenta as they were, also where Ctrl-C ends the timing."""
-    kept = [variable.numpy().copy() for variable in model.variables]
-    flags = [layer.trainable for layer in model.backbone.net.layers]
-    live, whole, slow = model.extractor.live, model.extractor.trainable, _momenta(model)
-    try:
-        yield
-    finally:
-        for variable, value in zip(model.variables, kept, strict=True):
-            variable.assign(value)
-        model.extractor.live, model.extractor.trainable = live, whole
-        for layer, flag in zip(model.backbone.net.layers, flags, strict=True):
-            layer.trainable = flag
-        for layer, momentum in slow:
-            layer.momentum = momentum
-
-
-def _momenta(model) -> list[tuple[Any, float]]:
-    layers = [layer for name in model.stages for layer in model.stage_layers(name)]
-    return [(layer, layer.momentum) for layer in layers if hasattr(layer, "momentum")]
-
-
-def _bytes(variables) -> int:
-    return sum(int(np.prod(v.shape)) * 4 for v in variables)
+def _held(
+    below: frozen.Frozen, data: Data, plan: Sequence[Phase], phases: Sequence[PhaseCost]
+) -> int:
+    """Returns the bytes of rows in memory: a view beyond the store's limit is mapped."""
+    store = below.store
+    pixel_bytes = below.row_bytes(PIXELS) * (len(data.train) + len(data.val))
+    caches = [phase.cache for phase in phases]
+    if store.folder is None:  # every kind stays, and is copied in the order asked for
+        return 2 * (sum(caches) + pixel_bytes)
+    counts = [view_count(phase) for phase in plan]
+    kept = [c for c, n in zip(caches, counts, strict=True) if c <= n * store.memory]
+    return max(kept, default=0) + (pixel_bytes if pixel_bytes <= store.memory else 0)
