@@ -71,7 +71,8 @@ def imports(tree: ast.AST) -> Iterator[Import]:
                 whole = f"{inside}.{alias.name}" if inside else alias.name
                 if module := known(whole):
                     yield Import(module, (), node.lineno)
-                elif module := known(inside or "__init__"):
+                else:
+                    module = known(inside or "__init__") or f"{node.module} (there is none)"
                     yield Import(module, (alias.name,), node.lineno)
         elif isinstance(node, ast.Import):
             for alias in node.names:
@@ -100,6 +101,7 @@ def test_imports_point_down(name):
     if name in DOORS:
         return
     for used in IMPORTS[name]:
+        assert used.module in MODULES, f"tlkit/{name}:{used.line} imports {used.module}"
         if room(used.module) != room(name):
             low, high = FLOOR[room(used.module)], FLOOR[room(name)]
             assert low < high, f"tlkit/{name}:{used.line} must not import tlkit.{used.module}"
@@ -122,7 +124,7 @@ def private(tree: ast.AST, aliases: dict[str, str]) -> Iterator[tuple[int, str]]
             for alias in node.names:
                 if alias.name.startswith("_") and not alias.name.startswith("__"):
                     yield node.lineno, f"{node.module}.{alias.name}"
-        elif isinstance(node, ast.Attribute) and node.attr.startswith("_"):
+        elif isinstance(node, ast.Attribute) and re.match("_[^_]", node.attr):
             if isinstance(node.value, ast.Name) and node.value.id in aliases:
                 yield node.lineno, f"{aliases[node.value.id]}.{node.attr}"
 
@@ -191,3 +193,29 @@ def test_the_facade_names_the_same_for_types_and_at_run_time():
     typed = {alias.name for node in block.body for alias in node.names}
     assert typed == set(tlkit.__all__)
     assert all(getattr(tlkit, name) is not None for name in tlkit.__all__)
+
+
+RECIPES = sorted((PACKAGE.parent / "recipes").rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_a_recipe_uses_public_names_only(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert not list(imports(tree)), "a recipe says `import tlkit` and no more"
+    used = {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "tlkit"
+    }
+    assert used <= set(tlkit.__all__)
+
+
+BENCHMARKS = sorted((PACKAGE.parent / "benchmarks").rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", BENCHMARKS, ids=lambda path: path.stem)
+def test_a_benchmark_reads_no_private_name(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert not [what for _, what in private(tree, module_aliases(tree))]

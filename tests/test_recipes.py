@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import tlkit
 from tests.conftest import write_pictures
 
 ROOT = Path(__file__).parent.parent
@@ -30,15 +31,21 @@ RESULTS = {
     "shift_invariance": r"dense +1: 0\.\d",
     "transferability": r"near AnB\+, n = 2 above B, n = 0: [+-]\d+\.\d \(",
 }
+ROOMS = {"digits": "datasets", "folder": "datasets", "flowers": "datasets"}  # the rest: lectures
 PLOTTED = ("lenet_ladder", "cifar_architectures", "shift_invariance", "transferability")
 
 
+def _path(name: str) -> str:
+    """Returns where a recipe lies, seen from the project."""
+    return f"recipes/{ROOMS.get(name, 'lectures')}/{name}.py"
+
+
 def _source(name: str) -> str:
-    return (ROOT / "recipes" / f"{name}.py").read_text()
+    return (ROOT / _path(name)).read_text()
 
 
 def _run(name: str, folder: Path, home: Path, *options: str) -> str:
-    command = [sys.executable, str(ROOT / "recipes" / f"{name}.py"), "--quick", *options]
+    command = [sys.executable, str(ROOT / _path(name)), "--quick", *options]
     place = {"TLKIT_HOME": str(home), "PYTHONPATH": str(ROOT), "MPLBACKEND": "Agg"}
     done = subprocess.run(
         command, cwd=folder, env=os.environ | place, capture_output=True, text=True, timeout=300
@@ -48,15 +55,15 @@ def _run(name: str, folder: Path, home: Path, *options: str) -> str:
 
 
 def test_every_recipe_is_known_here():
-    found = {path.stem for path in (ROOT / "recipes").glob("*.py")}
-    assert found - {SHARED} == set(RESULTS)
+    found = {str(path.relative_to(ROOT)) for path in (ROOT / "recipes").rglob("*.py")}
+    assert found == {_path(name) for name in (*RESULTS, SHARED)}
 
 
 def test_flowers_compares_three_ways_on_the_same_test_images(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     words = ["--quick", "--data", str(write_pictures(tmp_path / "pictures", 12)), "--out", "runs"]
     monkeypatch.setattr(sys, "argv", ["flowers.py", *words])
-    runpy.run_path(str(ROOT / "recipes" / "flowers.py"), run_name="__main__")
+    runpy.run_path(str(ROOT / _path("flowers")), run_name="__main__")
     said = capsys.readouterr().out
     ways = {
         "head only": [None], "fine-tuned": [None, "f6"], "scratch": ["all"],
@@ -95,7 +102,7 @@ def test_smoke_run_gives_a_result(name, tmp_path, private_home):
 @pytest.mark.parametrize("name", RESULTS)
 def test_docstring_has_command_and_result(name):
     text = ast.get_docstring(ast.parse(_source(name)))
-    assert f"    python recipes/{name}.py" in text
+    assert f"    python {_path(name)}" in text
     assert "RESULT" not in text
     assert re.search(r"\d(\.\d+)? %|\d\.\d+ \(", text), "no measured number"
     declared = _source(name) + _source(SHARED)
@@ -115,7 +122,7 @@ def test_every_option_of_a_recipe_is_explained(name):
 
 @pytest.fixture(scope="module")
 def comparison():
-    spec = importlib.util.spec_from_file_location(SHARED, ROOT / "recipes" / f"{SHARED}.py")
+    spec = importlib.util.spec_from_file_location(SHARED, ROOT / _path(SHARED))
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -139,7 +146,7 @@ def test_interval_widens_where_seeds_disagree(comparison):
 
 def test_few_takes_what_was_asked_for_and_keeps_tests_apart(comparison):
     x = np.random.default_rng(3).integers(0, 255, (60, 6, 6), np.uint8)
-    rows = comparison.table.from_arrays(x, np.repeat(["a", "b", "c"], 20))
+    rows = tlkit.from_arrays(x, np.repeat(["a", "b", "c"], 20))
     data = comparison.few(rows, 10, 5, ("c", "a"))
     assert data.class_names == ("c", "a")
     assert [len(part) for part in (data.train, data.val, data.test)] == [16, 4, 10]

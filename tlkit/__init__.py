@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tlkit.errors import AuditError as AuditError
     from tlkit.errors import ParityError as ParityError
     from tlkit.errors import TlkitError as TlkitError
+    from tlkit.evaluation.bootstrap import interval as interval
     from tlkit.evaluation.bootstrap import paired_difference as paired_difference
     from tlkit.evaluation.metrics import Evaluation as Evaluation
     from tlkit.features.decoded import pixel_rows as pixel_rows
@@ -39,6 +40,10 @@ if TYPE_CHECKING:
     from tlkit.images.dataset import load_images as load_images
     from tlkit.images.dataset import read_images as read_images
     from tlkit.images.pixels import PixelRule as PixelRule
+    from tlkit.images.pixels import load_pixels as load_pixels
+    from tlkit.images.sources import read_source as read_source
+    from tlkit.images.table import Table as Table
+    from tlkit.images.table import from_arrays as from_arrays
     from tlkit.inspection.neighbours import similar as similar
     from tlkit.labels.check import check_labels as check_labels
     from tlkit.models.classes import update_classes as update_classes
@@ -46,6 +51,7 @@ if TYPE_CHECKING:
     from tlkit.models.heads import Head as Head
     from tlkit.phases.phase import Phase as Phase
     from tlkit.planning.estimate import estimate as estimate
+    from tlkit.progress import silenced as silenced
     from tlkit.serving.export import export as export
     from tlkit.serving.saved_model import predict as predict
     from tlkit.training.audit import audited as audited
@@ -54,6 +60,8 @@ if TYPE_CHECKING:
     from tlkit.training.train import default_phases as default_phases
     from tlkit.training.train import resume as resume
     from tlkit.tuning.search import search as search
+    from tlkit.workflows.demo import run_demo as run_demo
+    from tlkit.workflows.demo import write_digits as write_digits
     from tlkit.workflows.evaluating import evaluate as evaluate
     from tlkit.workflows.fine_tuning import fine_tune as fine_tune
     from tlkit.workflows.recipes import run_recipe as run_recipe
@@ -66,12 +74,12 @@ _ROOMS = {
     "backbones.backbone": "Backbone Stage",
     "backbones.preprocess": "Preprocess",
     "errors": "AuditError ParityError TlkitError",
-    "evaluation.bootstrap": "paired_difference",
+    "evaluation.bootstrap": "paired_difference interval",
     "evaluation.metrics": "Evaluation",
     "features.decoded": "pixel_rows",
     "features.store": "Store",
     "images.dataset": "Data Images load_images read_images",
-    "images.pixels": "PixelRule",
+    "images.pixels": "PixelRule load_pixels",
     "inspection.neighbours": "similar",
     "labels.check": "check_labels",
     "models.classes": "update_classes",
@@ -86,6 +94,10 @@ _ROOMS = {
     "training.run": "Run",
     "training.train": "default_phases resume",
     "tuning.search": "search",
+    "images.table": "Table from_arrays",
+    "images.sources": "read_source",
+    "progress": "silenced",
+    "workflows.demo": "run_demo write_digits",
     "workflows.evaluating": "evaluate",
     "workflows.fine_tuning": "fine_tune",
     "workflows.recipes": "run_recipe",

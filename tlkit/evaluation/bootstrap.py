@@ -56,6 +56,33 @@ def resamples(n: int, bootstrap: int, seed: int, block: int = BLOCK) -> Iterator
         yield np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n).astype(np.float64)
 
 
+def interval(values: Any, seed: int = 0, bootstrap: int = 2000) -> dict[str, float]:
+    """Returns `value`, `low` and `high`: a mean with its 95 % interval over seeds and images.
+
+    Args:
+        values: [seeds, images]; of a difference if given one.
+    """
+    values = np.asarray(values, float)
+    drawn = mean_draws(values, np.random.default_rng(seed), seed, bootstrap)
+    return bounds(float(values.mean()), drawn)
+
+
+def mean_draws(
+    values: np.ndarray, draw: np.random.Generator, seed: int, bootstrap: int
+) -> np.ndarray:
+    """Returns the mean of resampled images and seeds, [bootstrap]; images depend on `seed` only."""
+    seeds, images = values.shape
+    by_seed = np.concatenate([c @ values.T for c in resamples(images, bootstrap, seed)]) / images
+    weights = draw.multinomial(seeds, np.full(seeds, 1 / seeds), size=bootstrap) / seeds
+    return (by_seed * weights).sum(1)
+
+
+def bounds(value: float, drawn: np.ndarray) -> dict[str, float]:
+    """Returns `value` between the 95 % bounds of what was drawn."""
+    low, high = np.quantile(drawn, [TAIL, 1 - TAIL])
+    return {"value": value, "low": float(low), "high": float(high)}
+
+
 def _verdict(result: Mapping[str, Any]) -> str:
     points = [100 * result[key] for key in ("difference", "low", "high")]
     numbers = "{:+.1f} ({:+.1f} to {:+.1f})".format(*(point + 0.0 for point in points))

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tlkit.evaluation import calibration
-from tlkit.evaluation.bootstrap import TAIL, resamples
+from tlkit.evaluation.bootstrap import TAIL, bounds, interval, mean_draws
 
 BOOTSTRAP = 2000
 CURSE = (
@@ -60,8 +60,8 @@ class Finalist:
             "trial": self.number,
             "settings": self.settings,
             "seeds": len(self.folders),
-            "loss": interval(self.losses),
-            "accuracy": _honest(interval(self.hits), self.hits.shape[1]),
+            "loss": interval(self.losses, bootstrap=BOOTSTRAP),
+            "accuracy": _honest(interval(self.hits, bootstrap=BOOTSTRAP), self.hits.shape[1]),
         }
 
 
@@ -69,12 +69,6 @@ def gather(number: int, settings: Mapping[str, Any], folders: Sequence[Path], la
     """Returns a finalist from the runs of its seeds."""
     logits = np.stack([np.load(folder / "val_logits.npy") for folder in folders])
     return Finalist(number, dict(settings), list(folders), logits, np.asarray(labels))
-
-
-def interval(values: np.ndarray, seed: int = 0) -> dict[str, float]:
-    """Returns the mean of [seeds, images] with its 95 % bootstrap interval over both."""
-    drawn = _means(values, np.random.default_rng(seed), seed)
-    return _bounds(float(values.mean()), drawn)
 
 
 def _honest(found: dict[str, float], images: int) -> dict[str, float]:
@@ -92,23 +86,10 @@ def compare(first: Finalist, second: Finalist, seed: int = 0) -> dict[str, Any]:
     for name in ("losses", "hits"):
         a, b = getattr(first, name), getattr(second, name)
         draw = np.random.default_rng(seed)
-        drawn = _means(a, draw, seed) - _means(b, draw, seed)
-        found[name] = _bounds(float(a.mean() - b.mean()), drawn)
+        drawn = mean_draws(a, draw, seed, BOOTSTRAP) - mean_draws(b, draw, seed, BOOTSTRAP)
+        found[name] = bounds(float(a.mean() - b.mean()), drawn)
     found["seeds"] = min(len(first.folders), len(second.folders))
     return found | {"verdict": _verdict(found)}
-
-
-def _means(values: np.ndarray, draw: np.random.Generator, seed: int) -> np.ndarray:
-    """Returns the mean of resampled images and seeds, [BOOTSTRAP]; images depend on `seed` only."""
-    seeds, images = values.shape
-    by_seed = np.concatenate([c @ values.T for c in resamples(images, BOOTSTRAP, seed)]) / images
-    weights = draw.multinomial(seeds, np.full(seeds, 1 / seeds), size=BOOTSTRAP) / seeds
-    return (by_seed * weights).sum(1)
-
-
-def _bounds(value: float, drawn: np.ndarray) -> dict[str, float]:
-    low, high = np.quantile(drawn, [TAIL, 1 - TAIL])
-    return {"value": value, "low": float(low), "high": float(high)}
 
 
 def _verdict(found: Mapping[str, Any]) -> str:

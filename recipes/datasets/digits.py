@@ -1,6 +1,6 @@
 """Handwritten digits: what a net learnt on 0-4 is worth for 5-9 with ten examples of each.
 
-    python recipes/digits.py
+    python recipes/datasets/digits.py
 
 The images are scikit-learn's digits at 32 pixels, drawn at random; nothing is downloaded. A
 resnet-20 learns 0-4 from 510 images in 10 epochs. Then, on 5-9, with 49 training images (the gate
@@ -20,7 +20,7 @@ illustration.
 import argparse
 from pathlib import Path
 
-from tlkit.workflows.demo import run_demo
+import tlkit
 
 
 def main() -> None:
@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/digits"), help="for all it writes")
     parser.add_argument("--quick", action="store_true", help="a smoke test")
     arguments = parser.parse_args()
-    run_demo(arguments.out, arguments.quick)
+    tlkit.run_demo(arguments.out, arguments.quick)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Architectures on CIFAR-10: depth without and with shortcuts, dropout, BatchNorm.
 
-    python recipes/cifar_architectures.py                      # tfds:cifar10
-    python recipes/cifar_architectures.py --data cifar10/
-    python recipes/cifar_architectures.py --part depth --size 32 --learn 1000 --epochs 30
+    python recipes/lectures/cifar_architectures.py                      # tfds:cifar10
+    python recipes/lectures/cifar_architectures.py --data cifar10/
+    python recipes/lectures/cifar_architectures.py --part depth --size 32 --learn 1000 --epochs 30
 
 Measured on a folder of CIFAR-10 with the defaults, which are small: pictures reduced to 16 pixels,
 1,000 training, 250 validation and 2,000 test images, 2 seeds, no augmentation. Ten epochs (20 for
@@ -47,9 +47,6 @@ import comparison
 import numpy as np
 
 import tlkit
-from tlkit import nets
-from tlkit.backbones.backbone import Backbone, Stage
-from tlkit.backbones.preprocess import Preprocess
 
 DROPOUT = ("maxpool-dropout", "maxpool-dropout-dense", "maxpool")
 KINDS = ("plain", "resnet")
@@ -143,15 +140,15 @@ def _run(name: str, norm: str | None, data: tlkit.Data, arguments, seed: int) ->
     return comparison.train(model, data, phase, arguments.out / folder / str(seed))
 
 
-def _with_norm(name: str, norm: str, size: int, seed: int) -> Backbone:
+def _with_norm(name: str, norm: str, size: int, seed: int) -> tlkit.Backbone:
     """Returns a net whose normalization is not the published one."""
     import keras
 
     keras.utils.set_random_seed(seed)
-    net = nets.features(name, input_shape=(size, size, 3), norm=norm)
-    stages = tuple(Stage(*stage) for stage in nets.stages(name))
-    preprocess = Preprocess(nets.info(name).pixels, 3, name="preprocess")
-    return Backbone(name, net, preprocess, stages, size, 3, f"random, {norm} normalization")
+    net = tlkit.nets.features(name, input_shape=(size, size, 3), norm=norm)
+    stages = tuple(tlkit.Stage(*stage) for stage in tlkit.nets.stages(name))
+    preprocess = tlkit.Preprocess(tlkit.nets.info(name).pixels, 3, name="preprocess")
+    return tlkit.Backbone(name, net, preprocess, stages, size, 3, f"random, {norm} normalization")
 
 
 if __name__ == "__main__":

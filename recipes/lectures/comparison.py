@@ -16,15 +16,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import tlkit
-from tlkit import progress
-from tlkit.evaluation import bootstrap as resampling
-from tlkit.features import decoded
-from tlkit.images import sources, table
-from tlkit.pages import figures
 
 DIGITS = "digits"
 HEAD = tlkit.Head("linear", dropout=0.0, init="scaled")  # the last layer of a classic net
-COLOURS = (*figures.SERIES, figures.RED)
+COLOURS = matplotlib.color_sequences["tab10"]
 Interval = tuple[float, float, float]  # mean, low, high
 
 
@@ -38,19 +33,19 @@ def options(doc: str, name: str, data: str = DIGITS) -> argparse.ArgumentParser:
     return parser
 
 
-def read(source: str) -> table.Table:
+def read(source: str) -> tlkit.Table:
     """Returns the rows of a source; `digits` are scikit-learn's 1,797 of 8x8 pixels."""
     if source != DIGITS:
-        return sources.read_source(source)
+        return tlkit.read_source(source)
     from sklearn.datasets import load_digits
 
     found = load_digits()
-    return table.from_arrays(
+    return tlkit.from_arrays(
         (found.images * 255 / 16).astype(np.uint8), found.target, source=source
     )
 
 
-def few(rows: table.Table, learn: int, test: int, classes: Sequence[str] = ()) -> tlkit.Data:
+def few(rows: tlkit.Table, learn: int, test: int, classes: Sequence[str] = ()) -> tlkit.Data:
     """Loads at most so many images of each class, the same ones every time.
 
     Args:
@@ -88,7 +83,7 @@ def scratch(epochs: int, **changes: Any) -> tlkit.Phase:
 def train(model: tlkit.Classifier, data: tlkit.Data, phase: tlkit.Phase, out: Path) -> tlkit.Run:
     """Trains one model of a comparison and prints one line; the number in `out` is the seed."""
     began = time.perf_counter()
-    with progress.hushed():
+    with tlkit.silenced():
         run = tlkit.fine_tune(model, data, [phase], out=out, seed=int(out.name))
     accuracy = 100 * right(run).mean()
     loss, seconds = run.history[-1]["loss"], time.perf_counter() - began
@@ -99,19 +94,14 @@ def train(model: tlkit.Classifier, data: tlkit.Data, phase: tlkit.Phase, out: Pa
 def right(run: tlkit.Run) -> np.ndarray:
     """Returns whether each test image is recognised, bool [images]."""
     images = run.require_data().test
-    rows = decoded.pixel_rows(tlkit.Store.default(), images, run.model.rule)
+    rows = tlkit.pixel_rows(tlkit.Store.default(), images, run.model.rule)
     return run.model.logits(rows).argmax(-1) == images.labels
 
 
-def interval(values: Any, bootstrap: int = 2000) -> Interval:
+def interval(values: Any) -> Interval:
     """Returns mean, low and high of values [seeds, images]; of a difference if given one."""
-    values = np.asarray(values, float)
-    draws = resampling.resamples(values.shape[1], bootstrap, 0)
-    means = np.concatenate([counts @ values.T / values.shape[1] for counts in draws])
-    seeds = np.random.default_rng(0).integers(0, len(values), means.shape)
-    means = np.take_along_axis(means, seeds, 1).mean(1)
-    low, high = np.quantile(means, [resampling.TAIL, 1 - resampling.TAIL])
-    return float(values.mean()), float(low), float(high)
+    found = tlkit.interval(values)
+    return found["value"], found["low"], found["high"]
 
 
 def accuracies(results: Mapping[str, np.ndarray]) -> dict[str, Interval]:
@@ -133,7 +123,7 @@ def differences(results: Mapping[str, np.ndarray], pairs: Iterable[tuple[str, st
 def plot(path: Path, lines: Mapping[str, Mapping[Any, Interval]], x: str, y: str) -> None:
     """Saves a PNG of series of x value -> interval; the series "a+" has the colour of "a"."""
     colours = dict(zip(dict.fromkeys(n.rstrip("+") for n in lines), COLOURS, strict=False))
-    with matplotlib.rc_context(figures.STYLE):
+    with matplotlib.rc_context({"axes.spines.top": False, "axes.spines.right": False}):
         figure = Figure(figsize=(6.4, 3.8), layout="constrained")
         axes = figure.subplots()
         for name, points in lines.items():

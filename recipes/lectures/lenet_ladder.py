@@ -1,7 +1,7 @@
 """The lecture's ladder on digits: linear, fixed filters and linear, MLP, convolutional net.
 
-    python recipes/lenet_ladder.py
-    python recipes/lenet_ladder.py --data tfds:mnist --learn 5000 --test 900
+    python recipes/lectures/lenet_ladder.py
+    python recipes/lectures/lenet_ladder.py --data tfds:mnist --learn 5000 --test 900
 
 Measured on scikit-learn's digits at 32 pixels: 560 training, 140 validation and 1,000 test images,
 40 epochs, 3 seeds, 50 s of CPU. In brackets 95 % intervals over images and seeds.
@@ -24,8 +24,6 @@ import numpy as np
 from keras import layers
 
 import tlkit
-from tlkit.backbones.backbone import Backbone, Stage
-from tlkit.backbones.preprocess import Preprocess
 
 RULE = tlkit.PixelRule(32, "squash", channels=1)
 FIXED = "fixed filters + linear"
@@ -73,7 +71,7 @@ def _rung(name: str, data: tlkit.Data, arguments) -> np.ndarray:
     return np.array([comparison.right(run) for run in runs])
 
 
-def filter_bank() -> Backbone:
+def filter_bank() -> tlkit.Backbone:
     """Returns a backbone of filters chosen by hand, both signs rectified, largest of 4x4 kept."""
     inputs = keras.Input((RULE.size, RULE.size, 1))
     x = layers.Conv2D(2 * len(FILTERS), 5, padding="same", use_bias=False, name="filters")(inputs)
@@ -83,9 +81,9 @@ def filter_bank() -> Backbone:
     kernels = [np.outer(column, row) for column, row in FILTERS.values()]
     bank = np.stack([kernel / np.abs(kernel).sum() for kernel in kernels], -1)[:, :, None]
     net.get_layer("filters").set_weights([np.concatenate([bank, -bank], -1)])
-    stages = (Stage("filters", "flatten"),)
-    unit = Preprocess("unit", 1, name="preprocess")
-    return Backbone("filter_bank", net, unit, stages, RULE.size, 1, "chosen by hand")
+    stages = (tlkit.Stage("filters", "flatten"),)
+    unit = tlkit.Preprocess("unit", 1, name="preprocess")
+    return tlkit.Backbone("filter_bank", net, unit, stages, RULE.size, 1, "chosen by hand")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Your own photos: copy this file, change the settings at the top, run it.
 
-    python recipes/folder.py --data photos/
+    python recipes/datasets/folder.py --data photos/
 
 Wants one folder for each class. Writes a run folder with report and model, and a SavedModel.
 Measured with these settings on photos of ants and bees (208 training, 37 validation and 153 test
@@ -12,7 +12,6 @@ import tempfile
 from pathlib import Path
 
 import tlkit
-from tlkit.workflows.demo import write_digits
 
 BACKBONE = "mobilenet_v2"  # tlkit backbones lists them all
 WEIGHTS = "imagenet"  # or a weights file, or None to start from random values
@@ -48,7 +47,7 @@ def train(photos, out: Path, backbone: str, weights: str | None, size: int, **ch
 
 def _quick(out: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        write_digits(Path(folder), range(3), slice(0, 20))
+        tlkit.write_digits(Path(folder), range(3), slice(0, 20))
         train(folder, out, "lenet-5-modern", None, 32, epochs=1, views=1)
 
 

@@ -1,7 +1,7 @@
 """Illing's protocol: what a shifted digit does to the last features of three nets.
 
-    python recipes/shift_invariance.py
-    python recipes/shift_invariance.py --data tfds:mnist --learn 5000 --test 900
+    python recipes/lectures/shift_invariance.py
+    python recipes/lectures/shift_invariance.py --data tfds:mnist --learn 5000 --test 900
 
 Digits of 28x28 pixels lie in an image of 40x40. The nets pool at stride 1 (after convolutions of
 stride 2), pool at stride 2 (after convolutions of stride 1), or are dense.
@@ -27,8 +27,6 @@ import comparison
 import numpy as np
 
 import tlkit
-from tlkit.features import decoded
-from tlkit.images import pixels, table
 
 NETS = {"pooling, stride 1": "illing", "pooling, stride 2": "illing-pool2", "dense": "mlp"}
 DIGIT, BORDER = 28, 6
@@ -60,10 +58,10 @@ def main() -> None:
     comparison.plot(picture, lines, "shift to the right, pixels", "relative change of the features")
 
 
-def framed(rows: table.Table) -> table.Table:
+def framed(rows: tlkit.Table) -> tlkit.Table:
     """Returns digits of any size as 28x28 in the middle of 40x40 zeros."""
     small = tlkit.PixelRule(DIGIT, "squash", channels=1)
-    digits = np.stack([pixels.load_any(rows.read(i), small) for i in range(len(rows))])
+    digits = np.stack([tlkit.load_pixels(rows.read(i), small) for i in range(len(rows))])
     arrays = np.pad(digits, ((0, 0), (BORDER, BORDER), (BORDER, BORDER), (0, 0)))
     return dataclasses.replace(rows, root=None, items=tuple(range(len(rows))), arrays=arrays)
 
@@ -79,7 +77,7 @@ def _train(name: str, data: tlkit.Data, arguments, seed: int) -> tlkit.Run:
 def _moved(run: tlkit.Run, shift: int) -> np.ndarray:
     """Returns the test images, moved to the right; zeros come in from the left."""
     test = run.require_data().test
-    rows = decoded.pixel_rows(tlkit.Store.default(), test, run.model.rule)
+    rows = tlkit.pixel_rows(tlkit.Store.default(), test, run.model.rule)
     return np.roll(rows, shift, axis=2).astype(np.float32)
 
 

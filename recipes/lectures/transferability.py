@@ -1,7 +1,7 @@
 """Yosinski's question on small data: up to which stage are features general?
 
-    python recipes/transferability.py
-    python recipes/transferability.py --data cifar10/ --seeds 2 --learn 100 --epochs 15
+    python recipes/lectures/transferability.py
+    python recipes/lectures/transferability.py --data cifar10/ --seeds 2 --learn 100 --epochs 15
 
 The first n stages of a net trained on A are copied into a net for B, those above start anew, and
 all is trained on B: AnB keeps the copied stages as they are, AnB+ trains them too. BnB and BnB+
@@ -37,7 +37,6 @@ import comparison
 import numpy as np
 
 import tlkit
-from tlkit.images import table
 
 NET = "lenet-5-modern"
 RULE = tlkit.PixelRule(32, "squash")
@@ -98,7 +97,7 @@ def _tasks(arguments) -> dict[str, tlkit.Data]:
     }
 
 
-def _with_stripes(rows: table.Table) -> table.Table:
+def _with_stripes(rows: tlkit.Table) -> tlkit.Table:
     """Adds pictures of noisy stripes, one class for each angle: as little like digits as can be."""
     draw = np.random.default_rng(0)
     digits = np.asarray(rows.arrays)
@@ -114,7 +113,7 @@ def _with_stripes(rows: table.Table) -> table.Table:
         waves = 127.5 + 90 * np.sin(turned * 2 * np.pi / 4 + phase) + noise
         pictures.append(waves.clip(0, 255).astype(np.uint8))
         labels.append(np.full(count, f"stripes {angle}"))
-    return table.from_arrays(np.concatenate(pictures), np.concatenate(labels), source=rows.source)
+    return tlkit.from_arrays(np.concatenate(pictures), np.concatenate(labels), source=rows.source)
 
 
 def _grid(bases: dict[str, tlkit.Run], quick: bool):
