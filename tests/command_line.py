@@ -10,22 +10,20 @@ from typing import Any
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from tlkit.advice import advise, lines
+from tlkit.advice import advise
 from tlkit.augmentation import preview
 from tlkit.cli import main
-from tlkit.images import dataset as data
+from tlkit.images import dataset, pictures, subset
 from tlkit.inspection import neighbours
 from tlkit.labels import check
 from tlkit.pages import sheets
-from tlkit.phases import recipe_format
 from tlkit.phases.phase import Phase
 from tlkit.planning import budget
 from tlkit.serving import saved_model
 from tlkit.training import rate_finder
-from tlkit.training.run import Run
 from tlkit.tuning import search as searching
 from tlkit.tuning.result import SearchResult
-from tlkit.workflows import demo
+from tlkit.workflows import demo, evaluating, fine_tuning, recipes, reports
 
 NAMES = ("red", "blue", "green")  # as a data set may give them
 ADVISED = (Phase("head", epochs=77), Phase("advised", unfreeze="middle"))
@@ -80,14 +78,12 @@ class Notes(dict):
         super().__init__()
         self.monkeypatch = monkeypatch
         images = SimpleNamespace(class_names=NAMES, summary=lambda: "what was found", quarantine=[])
-        self.listen(data, "load_images", "data", lambda _: images)
+        self.listen(dataset, "load_images", "data", lambda _: images)
         self.backbone = SimpleNamespace(weights="a file")
         network = SimpleNamespace(stages=("stem", "middle", "top"), backbone=self.backbone)
-        network.fine_tune = lambda data, phases, out, seed: self.update(
-            {"first.phases": phases, "first.seed": seed}
-        )
-        self.listen(recipe_format, "classifier", "model", lambda _: network, self.network)
+        self.listen(recipes, "classifier", "model", lambda _: network, self.network)
         self.training()
+        self.judging()
         self.others()
 
     def listen(self, owner, name, who, answer=None, noted=None):
@@ -104,47 +100,73 @@ class Notes(dict):
         return {**given["settings"], "names": tuple(given["class_names"])}
 
     def training(self):
-        def asked(given):
-            self["only estimated"] = "out" not in given
+        def estimated(given):
+            limits = given["limits"]
             return {
-                "plan": tuple(given["plan"]), "minutes": given["limits"].minutes,
-                "memory": given["limits"].memory, "engine": given["store"].engine,
-                "seed": given["seed"], "out": given.get("out", "nowhere"),
+                **self.plan(given["plan"], given), "minutes": limits.minutes,
+                "memory": limits.memory, "out": "nowhere",
             }  # fmt: skip
 
         self.run = None  # what training returns
-        self.listen(budget, "fine_tune", "job", lambda _: self.run, asked)
-        self.listen(budget, "fit", "job", lambda _: SimpleNamespace(lines=("cheap",)), asked)
-        stand_in(
-            self.monkeypatch, advise, "quick_advice", lambda _: SimpleNamespace(phases=ADVISED)
-        )
+        stand_in(self.monkeypatch, fine_tuning, "fine_tune", self.trained)
+        self.listen(budget, "fit", "job", lambda _: SimpleNamespace(lines=("cheap",)), estimated)
+        advice = SimpleNamespace(phases=ADVISED)
+        stand_in(self.monkeypatch, fine_tuning, "quick_advice", lambda _: advice)
+
+    def trained(self, given):
+        if Path(given["out"] or "").name == "head":  # of `lr-find`, before the climb
+            self.update({"first.phases": given["phases"], "first.seed": given["seed"]})
+            return None
+        noted = {
+            **self.plan(given["phases"], given), "minutes": given["max_minutes"],
+            "memory": given["max_memory"], "out": given["out"],
+        }  # fmt: skip
+        self.update({f"job.{key}": value for key, value in noted.items()})
+        self["only estimated"] = False
+        return self.run
+
+    def plan(self, phases, given):
+        self["only estimated"] = True
+        return {"plan": tuple(phases), "engine": given["store"].engine, "seed": given["seed"]}
+
+    def judging(self):
+        found = SimpleNamespace(values={"accuracy": 1.0})
+        stand_in(self.monkeypatch, evaluating, "evaluate", lambda given: (
+            self.update(run=given["run"], photos=given["images"]) or found))  # fmt: skip
+        stand_in(self.monkeypatch, reports, "report", self.reported)
+
+    def reported(self, given):
+        if given["out"] is not None:
+            return self.written(given["out"])
+        if isinstance(given["result"], str):
+            self["run"] = given["result"]
+        return "page.html"
 
     def others(self):
         kept = lambda *names: lambda given: {name: given[name] for name in names}  # noqa: E731
-        checked = SimpleNamespace(write=self.written, summary=lambda: "what was found")
+        checked = SimpleNamespace(summary=lambda: "what was found")
         self.listen(check, "check_labels", "job", lambda _: checked,
                     kept("with_test", "rate", "seed"))  # fmt: skip
         paper = Image.new("RGB", (4, 4))
         self.listen(preview, "preview", "job", lambda given: (
             self.update(files=len(given["paths"])) or paper),
             kept("name", "strength", "views", "size", "seed"))  # fmt: skip
-        self.listen(advise, "advise", "job", lambda _: SimpleNamespace(write=self.written),
+        advice = SimpleNamespace(numbers=lambda: {"plan": "cheap"})
+        self.listen(advise, "advise", "job", lambda _: advice,
                     kept("backbones", "weights", "size", "minutes", "policy"))  # fmt: skip
-        stand_in(self.monkeypatch, lines, "numbers", lambda _: {"plan": "cheap"})
         climb = SimpleNamespace(plot=self.written, suggestion=0.00123)
         self.listen(rate_finder, "lr_find", "job", lambda _: climb,
                     kept("phase", "rates", "steps", "seed"))  # fmt: skip
         self.listen(searching, "search", "job", lambda _: SearchResult(Path("study"), []),
                     self.search)  # fmt: skip
-        self.monkeypatch.setattr(Run, "open", self.opened)
         self.listen(saved_model, "predict", "job", lambda _: ([], []),
                     lambda given: {**given, "paths": tuple(given["paths"])})  # fmt: skip
-        self.listen(neighbours, "gather", "source", lambda _: SimpleNamespace(table=None),
+        self.listen(subset, "gather", "source", lambda _: SimpleNamespace(table=None),
                     kept("source", "max_bad"))  # fmt: skip
         self.listen(neighbours, "similar", "job", lambda _: [[]], kept("query", "top"))
         stand_in(self.monkeypatch, sheets, "write", lambda given: self.written(given["path"]))
-        stand_in(self.monkeypatch, sheets, "rows_of", lambda _: [])
-        stand_in(self.monkeypatch, sheets, "picture")
+        stand_in(self.monkeypatch, pictures, "rows_of", lambda _: [])
+        stand_in(self.monkeypatch, pictures, "picture")
         self.listen(demo, "run_demo", "job")
 
     def written(self, path):
@@ -154,13 +176,7 @@ class Notes(dict):
     def search(self, given):
         self.update({f"origin.{key}": value for key, value in given.pop("origin").items()})
         given["engine"] = given.pop("store").engine
-        return {k: v for k, v in given.items() if k not in ("model", "data", "watch")}
-
-    def opened(self, folder):
-        self["run"] = str(folder)
-        found = SimpleNamespace(values={"accuracy": 1.0})
-        model = SimpleNamespace(class_names=NAMES)
-        return SimpleNamespace(model=model, evaluate=lambda images, name: found, report=str)
+        return {k: v for k, v in given.items() if k not in ("model", "data", "watch", "worker")}
 
 
 def prepared(monkeypatch, folder: Path) -> "Notes":

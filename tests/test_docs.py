@@ -23,6 +23,7 @@ import tlkit
 from tests.command_line import TINY, options_of, stand_in
 from tests.command_line import tlkit as command_line
 from tests.conftest import write_pictures
+from tests.test_imports import FLOORS
 from tlkit.augmentation import apply, policies
 from tlkit.cli import main
 from tlkit.evaluation import metrics
@@ -54,13 +55,15 @@ BLOCKS = {
     ("docs/search.md", 'augment = "flip"'): "space",
     ("docs/search.md", "export KERASTUNER_ORACLE_IP=10.0.0.1 KERASTUNER_ORACLE_PORT=8000"):
         "machines",
+    ("docs/design.md", "cli"): "floors",
+    ("docs/reliability.md", "make faults"): "make",
 }  # fmt: skip
 # Words added to a command, since there are no pretrained weights here and little time.
-SHORT = (*TINY, "--set", "epochs=1", "--set", "views=1")
+SHORT = ("--set", "epochs=1", "--set", "views=1")
 ADDED = {
     "labels": TINY, "search": TINY, "similar": TINY, "lr-find": (*TINY, "--steps", "12"),
     "advise": ("--backbones", "lenet-caffe", "--weights", "lenet-caffe=none", "--size", "28"),
-    "finetune": SHORT,
+    "finetune": (*TINY, *SHORT),
 }  # fmt: skip
 # The same for the blocks of Python: text of the page, and what is run in its place.
 REPLACED = {
@@ -70,8 +73,8 @@ REPLACED = {
     "audited": {"...": "x, y, verbose=0"},
     "policy": {},
 }  # fmt: skip
-# Stand-ins: a search takes minutes and processes of its own, and tests/tuning/test_search.py runs one;
-# the second proof of an export would tell no more than that of the five lines.
+# Stand-ins: a search takes minutes and processes of its own, and tests/tuning/test_search.py runs
+# one; the second proof of an export would tell no more than that of the five lines.
 
 # Words that a command prints, and files that it leaves, seen from the folder it is run in.
 LEAVES = {
@@ -101,6 +104,7 @@ INTERRUPTED = "tlkit finetune photos/ --backbone"  # so that the next line has s
 class Block(NamedTuple):
     page: str
     text: str
+    fenced: bool
 
     @property
     def first(self) -> str:
@@ -119,10 +123,10 @@ def parted(page):
     fenced = re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     text = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
     indented = r"(?<=\n\n)(?: {4}.*\n(?:\n+(?= {4}))?)+"
-    blocks = [
-        re.sub("^ {4}", "", block, flags=re.MULTILINE) for block in re.findall(indented, text)
-    ]
-    return [Block(page, block) for block in (*fenced, *blocks)], re.sub(indented, "", text)
+    blocks = [Block(page, block, True) for block in fenced]
+    for block in re.findall(indented, text):
+        blocks.append(Block(page, re.sub("^ {4}", "", block, flags=re.MULTILINE), False))
+    return blocks, re.sub(indented, "", text)
 
 
 ALL = [block for page in PAGES for block in parted(page)[0]]
@@ -143,8 +147,7 @@ def test_every_block_is_dealt_with():
     assert all(block.kind for block in ALL), [block.first for block in ALL if not block.kind]
     assert len(ALL) == len(BLOCKS), "a row of BLOCKS is out of date"
     fences = sum((ROOT / page).read_text().count("\n```") for page in PAGES)
-    indented = sum(block.page != "README.md" for block in ALL)
-    assert fences == 2 * (len(ALL) - indented)
+    assert fences == 2 * sum(block.fenced for block in ALL)
     assert len(SHOWN) > 18 and {page for page, _ in SHOWN} > {"docs/search.md", "docs/schedules.md"}
 
 
@@ -157,6 +160,9 @@ def test_make_has_the_targets_that_are_shown():
     shown = re.findall(r"^make ([\w-]+)", text, re.MULTILINE)
     hidden = {"clean"}
     assert set(shown) == set(targets) - hidden
+    options = re.findall(r"FAULTS='?(--\w+)", text)
+    runner = (ROOT / "tests" / "faults" / "__main__.py").read_text()
+    assert options and all(f'"{option}"' in runner for option in options)
 
 
 def test_the_output_that_is_shown_has_the_lines_of_today():
@@ -174,11 +180,13 @@ def test_the_output_that_is_shown_has_the_lines_of_today():
 
 ELSEWHERE = {  # code of others, or names of ours without their arguments
     "base(x, training=False)", "model.export()", "(x, y)", "(pixels, hashes, labels)",
+    "import tlkit; help(tlkit)",  # has a test of its own
 }  # fmt: skip
 NAMES = {
     "Phase": Phase, "Classifier": Classifier, "model": Classifier, "tlkit": tlkit,
     "apply": apply, "policies": policies, "hyperrule": schedules.hyperrule,
 }  # fmt: skip
+ROOMS = {path.parent.name for path in (ROOT / "tlkit").glob("*/__init__.py")}
 BEHIND = {  # functions that hand their keywords on
     search.search: searcher.Options,
 }  # fmt: skip
@@ -203,6 +211,20 @@ def test_a_call_in_the_text_is_possible(code):
     given = [keyword.arg for keyword in call.keywords]
     assert set(given) <= set(known), code
     assert len(call.args) <= len(inspect.signature(function).parameters)
+
+
+def test_help_is_the_table_of_contents(capsys):
+    assert ("README.md", "import tlkit; help(tlkit)") in INLINE
+    help(tlkit)
+    said = " ".join(capsys.readouterr().out.split())
+    assert all(f"`{room}`" in said for room in ROOMS)
+
+
+def test_the_floors_that_are_drawn_are_those_that_imports_keep_to():
+    (block,) = [block for block in ALL if block.kind == "floors"]
+    drawn = [" ".join(line.split()) for line in block.text.splitlines()]
+    for line, rooms in zip(reversed(drawn), FLOORS[:-1], strict=True):
+        assert f"{line} ".startswith(f"{rooms} ")
 
 
 def _map(code):
@@ -285,7 +307,8 @@ def _run(text):
     with pytest.MonkeyPatch.context() as patch:
         if text.startswith(INTERRUPTED):
             patch.setattr(Run, "complete", _interrupt)
-        result = command_line(*words, *ADDED.get(words[0], ()))
+        added = SHORT if "--plan" in words else ADDED.get(words[0], ())  # a recipe says the rest
+        result = command_line(*words, *added)
     expected = LEAVES.get(next((key for key in LEAVES if text.startswith(key)), ""), ("", ()))
     return result, [path for path in expected[1] if not Path(path).exists()]
 

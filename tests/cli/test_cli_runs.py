@@ -1,21 +1,26 @@
 """The verbs of the command line on a few pictures: what a run holds, and what is said of it."""
 
 import json
+import runpy
+import sys
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 
-from tests.command_line import TINY, tlkit
+from tests.command_line import TINY, stand_in, tlkit
 from tests.conftest import UNSORTED, write_pictures
+from tlkit.advice.rules import Plan
 from tlkit.backbones.backbone import Backbone, Stage
 from tlkit.backbones.preprocess import Preprocess
 from tlkit.images.dataset import load_images
 from tlkit.images.pixels import PixelRule
 from tlkit.models.classifier import Classifier
+from tlkit.phases import recipe_format
 from tlkit.phases.phase import Phase
 from tlkit.training.run import Run
+from tlkit.workflows import fine_tuning
 
 QUICK = (*TINY, "--epochs", "2", "--batch-size", "16", "--views", "1")
 
@@ -146,6 +151,34 @@ def test_an_interrupted_run_resumes_and_ends_as_if_nothing_had_been(
         assert {**one, "seconds": 0} == {**other, "seconds": 0}
     again = tlkit("finetune", "--resume", tmp_path / "run")
     assert again.exit_code == 2 and "nothing to resume" in again.stderr
+
+
+def test_python_command_and_recipe_train_the_same_plan(run_folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    advised = (Phase("head", epochs=2, views=1), Phase("tail", unfreeze="ip1", epochs=1, views=2))
+    plan = Plan("some", advised, {}, depth=1, is_default=False)
+    asked = stand_in(monkeypatch, fine_tuning, "quick_advice", lambda _: plan)
+    photos = str(run_folder.parent / "photos")
+    settings = {"source": photos, "backbone": "lenet-caffe", "weights": None, "size": 28}
+    recipe_format.write("recipe.py", {**settings, "phases": None})
+
+    data = load_images(photos)
+    model = Classifier("lenet-caffe", data.class_names, weights=None, size=28)
+    fine_tuning.fine_tune(model, data, out="python")
+    told = [
+        tlkit("finetune", photos, *TINY, "--out", "command"),
+        tlkit("finetune", "--plan", "recipe.py", "--out", "followed"),
+    ]
+    assert [result.exit_code for result in told] == [0, 0], [result.output for result in told]
+    monkeypatch.setattr(sys, "argv", ["recipe.py", "--out", "recipe"])
+    runpy.run_path("recipe.py", run_name="__main__")
+
+    assert len(asked) == 4 and "Report: recipe/report.html" in capsys.readouterr().out
+    for folder in ("python", "command", "followed", "recipe"):
+        run = Run.open(folder)
+        assert run.finished and tuple(run.phases) == advised, folder
+        losses = [row["val_loss"] for row in run.history]
+        assert losses == [row["val_loss"] for row in Run.open("python").history], folder
 
 
 # Labels in an order that is not the alphabet's

@@ -71,7 +71,7 @@ USUAL = {
         "origin.backbone": "mobilenet_v2", "origin.weights": "imagenet", "origin.size": None,
         "origin.resize": "crop", "origin.seed": 0,
     },
-    "evaluate": {"run": "runs/a", "json": False, "exit": 0},
+    "evaluate": {"run": "runs/a", "photos": None, "json": False, "exit": 0},
     "report": {"run": "runs/a", "exit": 0},
     "predict": {
         "job.folder": "model", "job.paths": ("a.jpg", "b.png"), "job.top": 3, "json": False,
@@ -165,7 +165,9 @@ EFFECTS = {
         "--strength": (0.5, plan(strength=0.5)),
         "--views": (2, plan(views=2)),
         "--batch-size": (8, plan(batch_size=8)),
-        "--set": ("optimizer=sgd", plan(optimizer="sgd")),
+        "--set": ("optimizer=sgd", {
+            "job.plan": tuple(dataclasses.replace(phase, optimizer="sgd") for phase in ADVISED),
+        }),
         "--engine": ENGINE,
         "--estimate": (None, {"only estimated": True, "job.out": "nowhere"}),
         "--max-minutes": (7.5, {"job.minutes": 7.5}),

@@ -6,13 +6,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.command_line import ADVISED, asked, prepared, stand_in, tlkit
+from tests.command_line import ADVISED, asked, options_of, prepared, stand_in, tlkit
+from tlkit.cli import finetune
 from tlkit.phases import recipe_format
 from tlkit.phases.phase import Phase
 from tlkit.training import train
 
 HEAD = Phase("head", epochs=40, rate=3e-3, patience=6)
 TAIL = Phase("fine-tune", unfreeze="top", epochs=12, rate=3e-4, patience=5)
+FIRST, THEN = ADVISED
 
 
 @pytest.fixture
@@ -34,12 +36,12 @@ def changed(phase, **changes):
         ("--rate 0", [HEAD, changed(TAIL, rate=0.0)]),
         ("--strength 0", [changed(HEAD, strength=0.0), changed(TAIL, strength=0.0)]),
         ("--set head.epochs=5 --set optimizer=nesterov",
-         [changed(HEAD, epochs=5, optimizer="nesterov"), changed(TAIL, optimizer="nesterov")]),
-        ("--set fine-tune.smoothing=0 --set head.smoothing=0.2",
-         [changed(HEAD, smoothing=0.2), changed(TAIL, smoothing=0)]),
+         [changed(FIRST, epochs=5, optimizer="nesterov"), changed(THEN, optimizer="nesterov")]),
+        ("--set advised.smoothing=0 --set head.smoothing=0.2",
+         [changed(FIRST, smoothing=0.2), changed(THEN, smoothing=0)]),
         ("--epochs 7 --set fine-tune.epochs=9", [HEAD, changed(TAIL, epochs=9)]),
-        ("--set fine-tune.l2={'head':0.5} --set average=0.9",
-         [changed(HEAD, average=0.9), changed(TAIL, l2={"head": 0.5}, average=0.9)]),
+        ("--set advised.l2={'head':0.5} --set average=0.9",
+         [changed(FIRST, average=0.9), changed(THEN, l2={"head": 0.5}, average=0.9)]),
     ],
 )  # fmt: skip
 def test_options_of_phases_make_one_plan(notes, words, expected):
@@ -52,7 +54,7 @@ def test_settings_of_a_schedule_may_come_before_it(notes, swap):
     words = words[2:] + words[:2] if swap else words
     step = {"schedule": "step", "schedule_options": {"every": 5}}
     found = asked(notes, "finetune", *words)["job.plan"]
-    assert found == (changed(HEAD, **step), changed(TAIL, **step))
+    assert found == (changed(FIRST, **step), changed(THEN, **step))
 
 
 @pytest.mark.parametrize(
@@ -132,11 +134,54 @@ def test_a_recipe_without_phases_leaves_them_to_the_advice(notes):
     assert follow(notes, {**RECIPE, "phases": None})["job.plan"] == ADVISED
 
 
+DECIDED = (
+    ("--backbone", "vgg16"), ("--weights", "imagenet"), ("--size", 224), ("--resize", "crop"),
+    ("--channels", 3), ("--head", "linear"), ("--replace-from", "top"),
+)  # fmt: skip
+SHAPED = (
+    ("--unfreeze", "none"), ("--head-epochs", 1), ("--epochs", 2), ("--rate", 0.1),
+    ("--augment", "flip"), ("--strength", 0), ("--views", 1), ("--batch-size", 8),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("given", [*DECIDED, *SHAPED], ids=str)
+def test_an_option_that_a_recipe_decides_is_refused_and_named(notes, given):
+    recipe_format.write("recipe.py", RECIPE)  # some of the options are even the usual ones
+    result = tlkit("finetune", "--plan", "recipe.py", *given)
+    assert result.exit_code == 2 and not notes
+    assert f"recipe.py decides {given[0]}:" in result.stderr
+    assert "edit the recipe" in result.stderr and "--set" in result.stderr
+
+
+def test_all_options_that_a_recipe_decides_are_named_at_once(notes):
+    recipe_format.write("recipe.py", RECIPE)
+    result = tlkit("finetune", "photos", "--epochs", 3, "--plan", "recipe.py", "--head", "mlp")
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
+    assert "--epochs" in line and "--head" in line and "--backbone" not in line
+
+
+@pytest.mark.parametrize("given", DECIDED, ids=str)
+def test_a_recipe_without_phases_still_decides_the_network(notes, given):
+    recipe_format.write("recipe.py", {**RECIPE, "phases": None})
+    result = tlkit("finetune", "--plan", "recipe.py", *given)
+    assert result.exit_code == 2 and given[0] in result.stderr and not notes
+
+
+def test_a_recipe_without_phases_is_shaped_by_options(notes):
+    plan = follow(notes, {**RECIPE, "phases": None}, "--epochs", 2, "--views", 3)["job.plan"]
+    assert plan == (changed(HEAD, views=3), changed(TAIL, epochs=2, views=3))
+
+
+def test_no_option_that_a_recipe_decides_is_forgotten():
+    known = {option.name for option in options_of("finetune")}
+    fields = {field.name for field in dataclasses.fields(Phase)} | {*recipe_format.KEYS} - {"seed"}
+    decided = {*finetune.NETWORK, *finetune.SHAPING}
+    assert known & fields <= decided <= known
+
+
 def test_resume_goes_on_and_ignores_the_rest(notes, monkeypatch):
     images = SimpleNamespace(test=None)
-    run = SimpleNamespace(
-        require_data=lambda: images, folder=Path("runs/a"), report=lambda: "page.html"
-    )
+    run = SimpleNamespace(require_data=lambda: images, folder=Path("runs/a"))
     resumed = stand_in(monkeypatch, train, "resume", lambda _: run)
     result = tlkit("finetune", "--resume", "runs/a", "--epochs", "3")
     assert result.exit_code == 0, result.output
@@ -150,7 +195,7 @@ def test_resume_goes_on_and_ignores_the_rest(notes, monkeypatch):
 def test_the_test_images_are_judged_where_there_are_any(notes, count):
     notes.run = SimpleNamespace(
         require_data=lambda: SimpleNamespace(test=range(count)), folder=Path("runs/a"),
-        evaluate=lambda: "all of them right", report=lambda: "page.html",
+        evaluate=lambda: "all of them right",
     )  # fmt: skip
     result = tlkit("finetune", "photos")
     assert result.exit_code == 0

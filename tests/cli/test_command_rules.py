@@ -12,9 +12,10 @@ import pytest
 
 from tests.command_line import asked, prepared, stand_in, tlkit
 from tlkit.cli.search import Table
+from tlkit.images import pictures
 from tlkit.inspection import neighbours
-from tlkit.labels import doubts
-from tlkit.pages import sheets as contact_sheet
+from tlkit.labels import worklist
+from tlkit.pages import sheets
 from tlkit.phases.phase import Phase
 from tlkit.serving import saved_model
 from tlkit.training import rate_finder
@@ -35,7 +36,7 @@ def changed(phase, **changes):
 
 
 def test_accepted_labels_are_written_and_nothing_is_judged(notes, monkeypatch):
-    given = stand_in(monkeypatch, doubts, "accepted", lambda _: 3)
+    given = stand_in(monkeypatch, worklist, "accepted", lambda _: 3)
     for words, folder in (((), "labels-photos"), (("--out", "there"), "there")):
         result = tlkit("labels", "photos", "--accept", "marked.csv", *words)
         assert result.exit_code == 0 and "3 labels changed" in result.stdout
@@ -58,10 +59,10 @@ def test_weights_are_given_to_backbones_by_name(notes):
 def test_advice_in_json_keeps_the_next_step_off_standard_output(notes):
     result = tlkit("advise", "photos", "--json", "--out", "advice")
     assert json.loads(result.stdout) == [{"plan": "cheap"}]
-    assert "Next: tlkit finetune --plan advice/page" in result.stderr
+    assert "Next: tlkit finetune --plan advice/advised.py" in result.stderr
     result = tlkit("advise", "photos", "--out", "advice")
-    assert "Next: tlkit finetune --plan advice/page" in result.stdout
-    assert "Page: advice/advice.html\n" in result.stdout
+    assert "Next: tlkit finetune --plan advice/advised.py" in result.stdout
+    assert "Page: advice/page\n" in result.stdout
 
 
 def test_a_weights_file_is_found_from_anywhere(notes):
@@ -116,14 +117,14 @@ def test_the_sheet_of_similar_images_begins_with_the_query(notes, monkeypatch):
     near = [neighbours.Neighbour("photos/c.png", "red", 0.75, 2)]
     near.append(neighbours.Neighbour("photos/a.png", "blue", 0.5, 0))
     stand_in(monkeypatch, neighbours, "similar", lambda _: [near])
-    stand_in(monkeypatch, contact_sheet, "picture", lambda given: given["held"])
-    stand_in(monkeypatch, contact_sheet, "rows_of", lambda given: given["rows"])
-    sheets = stand_in(monkeypatch, contact_sheet, "write")
+    stand_in(monkeypatch, pictures, "picture", lambda given: given["held"])
+    stand_in(monkeypatch, pictures, "rows_of", lambda given: given["rows"])
+    written = stand_in(monkeypatch, sheets, "write")
     result = tlkit("similar", "a.jpg", "photos", "--out", "sheet.png")
     assert result.stdout == (
         "0.7500  red  photos/c.png\n0.5000  blue  photos/a.png\nSheet: sheet.png\n"
     )
-    (sheet,) = sheets
+    (sheet,) = written
     (tiles,) = sheet["lines"]
     assert tiles == [
         (Path("a.jpg").read_bytes(), "query\na.jpg"), (2, "red 0.750\nc.png"),

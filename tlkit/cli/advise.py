@@ -39,9 +39,11 @@ def advise(photos, **options):
     )
     click.echo(json.dumps([advice.numbers()]) if options["as_json"] else str(advice))
     if options["out"]:
+        from tlkit.advice.page import RECIPE
+
         page = tlkit.report(advice, options["out"])
         click.echo(f"\nPage: {page}", err=options["as_json"])
-        recipe = page.with_name("advised.py")
+        recipe = page.with_name(RECIPE)
         click.echo(f"Next: tlkit finetune --plan {recipe}", err=options["as_json"])
 
 

@@ -12,7 +12,7 @@ def check(photos, **options):
     """Check every image of PHOTOS (a folder, a CSV file or a TFDS name) and show the split."""
     from tlkit import progress
 
-    with progress.hushed():
+    with progress.silenced():
         data = load(photos, options)
     click.echo(data.summary())
     if data.quarantine:

@@ -5,13 +5,23 @@ import dataclasses
 
 import click
 
-from tlkit.cli.options import data_options, load, model_options, model_recipe, quietly, store
+from tlkit.cli.options import (
+    data_options,
+    given,
+    load,
+    model_options,
+    model_recipe,
+    quietly,
+    store,
+)
 from tlkit.errors import TlkitError, unknown
 
 # Options that shape the default phases; without any of them, `fine_tune` decides what is trained.
 SHAPING = (
     "unfreeze", "head_epochs", "epochs", "rate", "augment", "strength", "views", "batch_size",
 )  # fmt: skip
+# Options of the network, which a recipe always decides.
+NETWORK = ("backbone", "weights", "size", "resize", "channels", "head", "replace_from")
 
 
 @click.command()
@@ -69,7 +79,7 @@ def _train(photos, options):
     from tlkit.planning import budget
     from tlkit.workflows import fine_tuning, recipes
 
-    recipe = recipe_format.read(options["plan"]) if options["plan"] else _recipe(options)
+    recipe = _followed(options["plan"]) if options["plan"] else _recipe(options)
     source = photos or recipe["source"]
     data = load(source, options, **recipe["data"])  # a recipe's seed is not that of its split
     model = recipes.classifier(recipe, data.class_names)
@@ -85,6 +95,20 @@ def _train(photos, options):
         click.echo("\n".join(fitted.lines))
         return None
     return tlkit.fine_tune(model, data, phases, **limits, out=options["out"], seed=seed, store=kept)
+
+
+def _followed(plan):
+    """Returns the recipe of a file, unless the command line says otherwise what it decides."""
+    from tlkit.phases import recipe_format
+
+    recipe = recipe_format.read(plan)
+    decided = NETWORK if recipe["phases"] is None else NETWORK + SHAPING
+    if ignored := [option.opts[0] for option in given() if option.name in decided]:
+        raise click.UsageError(
+            f"{plan} decides {', '.join(ignored)}: edit the recipe, or change the fields of its "
+            "phases with --set."
+        )
+    return recipe
 
 
 def _recipe(options):

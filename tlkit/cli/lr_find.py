@@ -1,9 +1,8 @@
 """`tlkit lr-find`: the learning-rate range test."""
 
 import click
-from click.core import ParameterSource
 
-from tlkit.cli.options import data_options, load, model_options, model_recipe, quietly
+from tlkit.cli.options import data_options, given, load, model_options, model_recipe, quietly
 
 OWN = ("photos", "steps", "out")  # what `finetune` is given otherwise, or not at all
 
@@ -53,10 +52,9 @@ def next_command(photos, rate) -> str:
     """Returns the `finetune` that trains what was tried: all options again, for it has them too."""
     import shlex
 
-    context = click.get_current_context()
+    values = click.get_current_context().params
     words = ["tlkit", "finetune", photos]
-    for option in context.command.params:
-        given = context.get_parameter_source(option.name) is ParameterSource.COMMANDLINE
-        if given and option.name not in OWN:
-            words += [option.opts[0], str(context.params[option.name])]
+    for option in given():
+        if option.name not in OWN:
+            words += [option.opts[0], str(values[option.name])]
     return shlex.join([*words, "--rate", f"{rate:.2g}"])

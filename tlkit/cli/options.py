@@ -5,6 +5,7 @@ import os
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
 
@@ -31,6 +32,15 @@ def quietly(command):
         return command(*arguments, **options)
 
     return started
+
+
+def given() -> list[click.Parameter]:
+    """Returns the parameters of the running command that stand on its line."""
+    context = click.get_current_context()
+    source = context.get_parameter_source
+    return [
+        one for one in context.command.params if source(one.name) is ParameterSource.COMMANDLINE
+    ]
 
 
 def model_options(command):
