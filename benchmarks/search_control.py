@@ -20,7 +20,7 @@ from tlkit.images.dataset import load_images
 from tlkit.tuning import finalists, search
 from tlkit.tuning import worker as workers
 from tlkit.tuning.finalists import Finalist
-from tlkit.tuning.searcher import Hunt, Options
+from tlkit.tuning.searcher import Options, Searcher
 from tlkit.workflows import recipes
 
 FRESH = 1000  # seeds from here on are the control's own
@@ -93,14 +93,14 @@ def _train(model, data, contest: Contest, arguments, out: Path) -> dict[str, Fin
     options = Options(
         space=arguments.space, plan=arguments.plan, out=out / "fresh", seed=arguments.seed
     )
-    hunt = Hunt(model, data, options, lambda event: None)
+    searcher = Searcher(model, data, options, lambda event: None)
     entries: dict[str, Finalist] = {}
     with workers.Worker(out / "fresh" / "work") as worker:
         for number, (name, settings) in enumerate(contest.settings.items()):
             twin = next((e for e in entries.values() if e.settings == settings), None)
             if twin is None:
                 folders = [
-                    _once(hunt, worker, settings, seed, out / "fresh" / f"{number}-{seed}")
+                    _once(searcher, worker, settings, seed, out / "fresh" / f"{number}-{seed}")
                     for seed in range(FRESH, FRESH + arguments.repeats)
                 ]
                 kept = [folder for folder in folders if folder is not None]
@@ -112,9 +112,9 @@ def _train(model, data, contest: Contest, arguments, out: Path) -> dict[str, Fin
     return entries
 
 
-def _once(hunt: Hunt, worker, settings, seed: int, out: Path) -> Path | None:
+def _once(searcher: Searcher, worker, settings, seed: int, out: Path) -> Path | None:
     shutil.rmtree(out, ignore_errors=True)
-    result = worker.run(hunt.job(settings, seed) | {"out": str(out)})
+    result = worker.run(searcher.job(settings, seed) | {"out": str(out)})
     return out if result["status"] == "done" else None
 
 

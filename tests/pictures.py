@@ -55,7 +55,7 @@ def taken(images, order):
 
 def seen(images, rule, view):
     """Returns the pixels of a view that mixes nothing, drawn image by image."""
-    plain = [pixels.load_any(images.table.read(i), rule) for i in range(len(images))]
+    plain = [pixels.load_pixels(images.table.read(i), rule) for i in range(len(images))]
     rows = np.stack(plain)
     if view.key() == ("plain",):
         return rows.astype(np.float32)

@@ -9,7 +9,7 @@ import pytest
 from tests import fake_trials
 from tlkit.images.dataset import load_images
 from tlkit.phases.phase import Phase
-from tlkit.tuning.searcher import Hunt, Options
+from tlkit.tuning.searcher import Options, Searcher
 from tlkit.tuning.space import Row, Space
 from tlkit.tuning.study import Trial
 
@@ -82,11 +82,12 @@ class Script:
         self.stopped = True
 
 
-def hunt(model, data, out, worker=None, watch=silent, clock=None, **options):
+def searcher(model, data, out, worker=None, watch=silent, clock=None, **options):
     """Returns a search without a limit of time over `LINE`, unless told otherwise."""
     usual = {"minutes": None, "trials": 100, "space": LINE, "plan": PLAN, "memory": 4000.0}
     more = {"clock": clock} if clock else {}
-    return Hunt(model, data, Options(out=out, **usual | options), watch, worker or Script(), **more)
+    options = Options(out=out, **usual | options)
+    return Searcher(model, data, options, watch, worker or Script(), **more)
 
 
 def place(job):

@@ -1,4 +1,4 @@
-"""What is said goes to standard error, unless hushed; what is tracked comes through whole."""
+"""What is said goes to standard error, unless silenced; what is tracked comes through whole."""
 
 import io
 import sys
@@ -15,9 +15,9 @@ def test_what_is_said_is_one_line_on_standard_error(capsys):
 
 
 def test_hushed_is_silent_inside_and_only_there(capsys):
-    with progress.hushed():
+    with progress.silenced():
         progress.say("inside")
-        with progress.hushed():
+        with progress.silenced():
             progress.say("further inside")
         progress.say("still inside")
     progress.say("after")
@@ -25,14 +25,14 @@ def test_hushed_is_silent_inside_and_only_there(capsys):
 
 
 def test_a_hush_ends_with_an_error(capsys):
-    with pytest.raises(ZeroDivisionError), progress.hushed():
+    with pytest.raises(ZeroDivisionError), progress.silenced():
         raise ZeroDivisionError
     progress.say("after")
     assert capsys.readouterr().err == "after\n"
 
 
 def test_a_hush_is_for_its_own_thread(capsys):
-    with progress.hushed():
+    with progress.silenced():
         thread = threading.Thread(target=progress.say, args=("another",))
         thread.start()
         thread.join()

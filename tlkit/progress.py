@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 T = TypeVar("T")
-_HUSHED = contextvars.ContextVar("hushed", default=False)
+_HUSHED = contextvars.ContextVar("silenced", default=False)
 
 
 def say(message: str) -> None:
@@ -17,7 +17,7 @@ def say(message: str) -> None:
 
 
 @contextlib.contextmanager
-def hushed() -> Iterator[None]:
+def silenced() -> Iterator[None]:
     """Silences `say` inside the block, for a caller that prints the whole story itself."""
     token = _HUSHED.set(True)
     try:

@@ -100,7 +100,7 @@ def test_written_files_agree(advised):
     page = (folder / "advice.html").read_text()
     recipe = recipe_format.read(folder / "advised.py")
     assert recipe["backbone"] == "lenet-caffe" and recipe["weights"] is None
-    plan = recipe_format.plan(recipe)
+    plan = recipe_format.phases_in(recipe)
     assert [dataclasses.asdict(phase) for phase in plan] == numbers["phases"]
     assert page.count("<svg") == 2 and "http" not in page and "lenet-caffe" in page
     assert "# the weights are random" in (folder / "advised.py").read_text()

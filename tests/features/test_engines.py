@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras import layers
 
 from tlkit.errors import TlkitError
-from tlkit.features import engines
+from tlkit.features import cpu, engines
 
 RANDOM = np.random.default_rng(0)
 HERE = engines.candidates()
@@ -98,7 +98,7 @@ def test_a_real_net_with_the_default():
     assert engines.difference(engine.call(sample)[0], net(sample, training=False).numpy()) < 1e-2
 
 
-@pytest.mark.skipif(not engines.has_bfloat16(), reason="needs a CPU with bfloat16")
+@pytest.mark.skipif(not cpu.has_bfloat16(), reason="needs a CPU with bfloat16")
 def test_bfloat16_rounds_and_the_exact_engines_do_not(part, sample):
     assert engines.compile(part, sample, engine="bfloat16").difference > 1e-5
     assert engines.compile(part, sample, engine="constants").difference < 1e-6
@@ -198,21 +198,21 @@ def test_unknown_and_missing_engines(monkeypatch, part, sample):
 def test_what_a_machine_tells_of_its_features(monkeypatch):
     told = "model name : Xeon\nflags : fpu amx_bf16 avx2\nbugs : none\nflags : fpu\n"
     monkeypatch.setattr(pathlib.Path, "read_text", lambda *_, **__: told)
-    assert engines.cpu_flags.__wrapped__() == {"fpu", "amx_bf16", "avx2"}
+    assert cpu.cpu_flags.__wrapped__() == {"fpu", "amx_bf16", "avx2"}
 
     def unreadable(*_, **__):
         raise FileNotFoundError
 
     monkeypatch.setattr(pathlib.Path, "read_text", unreadable)
-    assert engines.cpu_flags.__wrapped__() == frozenset()
+    assert cpu.cpu_flags.__wrapped__() == frozenset()
 
 
 @pytest.mark.parametrize(
     ("flags", "there"), [({"avx2"}, False), ({"avx512_bf16"}, True), ({"amx_bf16"}, True)]
 )
 def test_bfloat16_needs_a_cpu_that_multiplies_in_it(flags, there, monkeypatch):
-    monkeypatch.setattr(engines, "cpu_flags", lambda: frozenset(flags))
-    assert engines.has_bfloat16() == there
+    monkeypatch.setattr(cpu, "cpu_flags", lambda: frozenset(flags))
+    assert cpu.has_bfloat16() == there
     rounding = [name for name in engines.candidates() if name.endswith("bfloat16")]
     assert ("bfloat16" in rounding) == there == bool(rounding)
 

@@ -146,7 +146,7 @@ def test_each_pixel_rule_has_pixels_of_its_own(tmp_path):
     images = images_of(noise(4))
     for rule in rules:
         store = Watched(tmp_path)
-        wanted = [pixels.load_any(images.table.read(i), rule) for i in range(4)]
+        wanted = [pixels.load_pixels(images.table.read(i), rule) for i in range(4)]
         np.testing.assert_array_equal(decoded.pixel_rows(store, images, rule), wanted)
         assert len(store.computed) == 1
     for rule in rules:

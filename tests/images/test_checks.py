@@ -221,7 +221,7 @@ def test_digits_are_no_copies_of_each_other():
     assert len(np.unique(check(from_arrays(drawn, names)).clusters)) == 500
     big = [Image.fromarray(one.astype(np.uint8)).resize((32, 32)) for one in drawn]
     checked = check(from_arrays([np.asarray(image) for image in big], names))
-    assert len(np.unique(checked.clusters)) > 500 * 0.995
+    assert len(np.unique(checked.clusters)) >= 495  # at most one in a hundred looks like another
 
 
 def test_copies_with_another_label_are_reported(tmp_path):

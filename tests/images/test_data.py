@@ -83,7 +83,7 @@ def test_a_damaged_memory_is_said_and_replaced(folder, private_home):
 
 def test_a_run_loads_exactly_its_data(folder, tmp_path):
     data = load_images(folder, seed=4)
-    manifest.write(data.manifest, tmp_path / "manifest.json")
+    manifest.write_manifest(data.manifest, tmp_path / "manifest.json")
     again = Data.from_manifest(tmp_path / "manifest.json")
     assert again.fingerprint == data.fingerprint and roles(again) == roles(data)
     assert again.train.hashes == data.train.hashes
@@ -99,7 +99,7 @@ def test_arrays_are_remembered_by_content(tmp_path):
     assert load_images(x, labels=y).fingerprint == data.fingerprint
     assert data.train.files[0].startswith("row ")
     assert (data.test.table.read(0) == x[data.test.table.items[0]]).all()
-    manifest.write(data.manifest, tmp_path / "manifest.json")
+    manifest.write_manifest(data.manifest, tmp_path / "manifest.json")
     assert Data.from_manifest(tmp_path / "manifest.json", (x, y)).fingerprint == data.fingerprint
     with pytest.raises(TlkitError, match="give them as `source`"):
         Data.from_manifest(tmp_path / "manifest.json")
@@ -114,7 +114,7 @@ def test_arrays_with_their_own_test_arrays_are_found_again(tmp_path):
     data = load_images(x[:40], labels=y[:40], test=(x[40:], y[40:]))
     assert len(data.test) == 10
     place = tmp_path / "manifest.json"
-    manifest.write(data.manifest, place)
+    manifest.write_manifest(data.manifest, place)
     again = Data.from_manifest(place, x[:40], labels=y[:40], test=(x[40:], y[40:]))
     assert again.fingerprint == data.fingerprint and again.test.hashes == data.test.hashes
     with pytest.raises(TlkitError, match=r"give them as `test` again.*test=\.\.\."):
@@ -128,7 +128,7 @@ def test_a_moved_folder_keeps_its_list_of_labels(folder, tmp_path):
     rows = [f"{name},{'warm' if name.startswith('red') else 'cold'}" for name in names]
     (tmp_path / "list.csv").write_text("\n".join(["path,label", *rows]))
     data = load_images(folder, labels=tmp_path / "list.csv")
-    manifest.write(data.manifest, tmp_path / "manifest.json")
+    manifest.write_manifest(data.manifest, tmp_path / "manifest.json")
     moved = folder.rename(tmp_path / "moved")
     again = Data.from_manifest(tmp_path / "manifest.json", moved)
     assert again.fingerprint == data.fingerprint and again.class_names == ("cold", "warm")
@@ -147,7 +147,7 @@ def test_bad_files_are_left_out_of_every_view(folder, tmp_path):
     assert len(data.table) == 60 and data.quarantine[0][0] == "red/bad.jpg"
     data.write_quarantine(tmp_path / "quarantine.csv")
     assert "looks like HTML" in (tmp_path / "quarantine.csv").read_text()
-    manifest.write(data.manifest, tmp_path / "manifest.json")
+    manifest.write_manifest(data.manifest, tmp_path / "manifest.json")
     assert len(Data.from_manifest(tmp_path / "manifest.json").table) == 60
 
 
@@ -155,7 +155,7 @@ def test_a_separate_test_folder(folder, tmp_path):
     more = write_pictures(tmp_path / "more", 3, seed=9, classes=("red", "blue"))
     data = load_images(folder, test=str(more))
     assert len(data.test) == 6 and len(data.train) + len(data.val) == 60
-    manifest.write(data.manifest, tmp_path / "manifest.json")
+    manifest.write_manifest(data.manifest, tmp_path / "manifest.json")
     assert Data.from_manifest(tmp_path / "manifest.json").fingerprint == data.fingerprint
 
 

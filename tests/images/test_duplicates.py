@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from tlkit.images import copies as duplicates
-from tlkit.images.copies import Limits
+from tlkit.images.copies import Likeness
 from tlkit.images.table import from_arrays
 
 DRAW = np.random.default_rng(0)
@@ -170,7 +170,7 @@ def search(thumbs, **limits):
     anything = {"color": -2, "detail": -2, "certain": 2, "gain": np.inf, "shift": np.inf}
     found = duplicates.find(
         [str(i) for i in range(count)], thumbs, np.full((count, 2), 16),
-        lambda i, side: thumbs[i], Limits(**{**anything, **limits}),
+        lambda i, side: thumbs[i], Likeness(**{**anything, **limits}),
     )  # fmt: skip
     assert len(set(found)) == len(found) and all(i < j for i, j in found)
     return set(found), np.corrcoef(thumbs[..., 0].reshape(count, -1).astype(np.float64))

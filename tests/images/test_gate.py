@@ -16,7 +16,7 @@ from tlkit.images.checks import check
 from tlkit.images.pictures import look, looks_like
 from tlkit.images.sources import read_source
 from tlkit.images.table import from_arrays
-from tlkit.images.verdicts import Kept, Verdict, judge, judge_array
+from tlkit.images.verdicts import Verdict, VerdictCache, judge, judge_array
 
 DRAW = np.random.default_rng(0)
 
@@ -145,20 +145,20 @@ def test_what_is_kept_of_a_verdict_is_all_of_it():
         DRAW.integers(0, 256, (16, 16, 3), np.uint8),
     )  # fmt: skip
     bad = Verdict("not an image: looks like a Git LFS pointer, whose content was never fetched")
-    Kept().add({"a" * 32: odd, "b" * 32: bad})
-    Kept().add({"c" * 32: bad, "a" * 32: bad})  # what is known stays
+    VerdictCache().add({"a" * 32: odd, "b" * 32: bad})
+    VerdictCache().add({"c" * 32: bad, "a" * 32: bad})  # what is known stays
     for name, verdict in (("a" * 32, odd), ("b" * 32, bad), ("c" * 32, bad)):
-        found = dataclasses.asdict(Kept().get(name))
+        found = dataclasses.asdict(VerdictCache().get(name))
         expected = dataclasses.asdict(verdict)
         assert (found.pop("thumb") == expected.pop("thumb")).all() and found == expected
-    assert Kept().get("d" * 32) is None
+    assert VerdictCache().get("d" * 32) is None
 
 
 def planted(folder, width):
     """Keeps a verdict on the folder's first file that tells of another width."""
     data = sorted(folder.rglob("*.png"))[0].read_bytes()
     told = dataclasses.replace(judge(data), width=width)
-    Kept().add({files.content_hash(data): told})
+    VerdictCache().add({files.content_hash(data): told})
 
 
 def test_a_kept_verdict_is_used_unless_the_content_is_new_or_memory_is_not_wanted(tmp_path):
@@ -223,7 +223,7 @@ def test_a_check_that_breaks_off_keeps_the_verdicts_it_has(tmp_path, private_hom
 
     with pytest.raises(KeyboardInterrupt):
         check(Breaking(**{f.name: getattr(table, f.name) for f in dataclasses.fields(table)}))
-    assert Kept().get(files.content_hash(table.read(0))).width == 8
+    assert VerdictCache().get(files.content_hash(table.read(0))).width == 8
 
 
 def test_the_quarantine_list_is_a_csv_with_every_name_and_reason(tmp_path):

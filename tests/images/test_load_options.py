@@ -70,7 +70,7 @@ def test_max_bad_is_a_limit_of_loading_reading_and_loading_again(tmp_path):
         load_images(folder, max_bad=0.09)
     data = load_images(folder, max_bad=0.1)
     assert len(data.table) == 36 and len(data.quarantine) == 4
-    manifest.write(data.manifest, tmp_path / "manifest.json")
+    manifest.write_manifest(data.manifest, tmp_path / "manifest.json")
     assert len(Data.from_manifest(tmp_path / "manifest.json").table) == 36
     with pytest.raises(TlkitError, match="4 of 40 images"):
         read_images(folder, ("a", "b"), max_bad=0.09)
@@ -134,7 +134,7 @@ def test_data_dir_is_where_the_data_set_is_prepared(monkeypatch, tmp_path):
 
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", Library(train=24, test=6))
     data = load_images("tfds:shapes", data_dir=tmp_path / "sets", cache=False)
-    manifest.write(data.manifest, tmp_path / "manifest.json")
+    manifest.write_manifest(data.manifest, tmp_path / "manifest.json")
     again = Data.from_manifest(tmp_path / "manifest.json")
     assert list(map(str, asked)) == [str(tmp_path / "sets")] * 2
     assert again.fingerprint == data.fingerprint
@@ -148,7 +148,7 @@ def test_classes_of_arrays_keep_the_order_they_are_given_in(tmp_path):
         assert images.labels.tolist() == LABELS[list(images.table.items)].tolist()
         for i in range(len(images)):
             assert (images.table.read(i) == PIXELS[images.table.items[i]]).all()
-    manifest.write(data.manifest, tmp_path / "manifest.json")
+    manifest.write_manifest(data.manifest, tmp_path / "manifest.json")
     again = Data.from_manifest(tmp_path / "manifest.json", (PIXELS, LABELS, UNSORTED))
     assert again.train.labels.tolist() == data.train.labels.tolist()
     named = np.array(UNSORTED)[LABELS]

@@ -100,7 +100,7 @@ def test_rows_of_a_table_are_those_asked_for():
 
 
 def test_a_sheet_of_tiles_has_each_line_with_its_texts(tmp_path):
-    shown, side = colours(2, 3), pictures.SIDE
+    shown, side = colours(2, 3), sheets.SIDE
     tile = np.ones((side, side, 1), np.uint8)
     lines = [[(tile * shown[0, i], "") for i in range(3)], [(tile * shown[1, 0], "one\ntwo")]]
     sheets.write(tmp_path / "deep" / "sheet.png", lines)

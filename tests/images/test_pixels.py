@@ -128,7 +128,7 @@ def test_paths_bytes_and_arrays_agree(tmp_path):
     path = tmp_path / "a.png"
     Image.fromarray(BLOCKS).save(path)
     rule = PixelRule(32)
-    loaded = [pixels.load_any(x, rule) for x in (path, path.read_bytes(), BLOCKS)]
+    loaded = [pixels.load_pixels(x, rule) for x in (path, path.read_bytes(), BLOCKS)]
     np.testing.assert_array_equal(loaded[0], loaded[1])
     np.testing.assert_array_equal(loaded[0], loaded[2])
 

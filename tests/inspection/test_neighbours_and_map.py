@@ -13,7 +13,7 @@ from PIL import Image
 from tests.conftest import tiny_backbone
 from tlkit.errors import TlkitError
 from tlkit.features.store import Store
-from tlkit.images import dataset, subset
+from tlkit.images import subset
 from tlkit.inspection import data_map, neighbours
 from tlkit.models.classifier import Classifier
 
@@ -73,14 +73,14 @@ def test_images_are_gathered_from_a_list_whatever_its_split(tmp_path):
         Image.fromarray(draw.integers(0, 256, (9, 9, 3), np.uint8)).save(tmp_path / f"{i}.png")
         lines.append(f"{i}.png,{'zebra' if i % 2 else 'ant'},{('train', 'val', 'test')[i % 3]}")
     (tmp_path / "list.csv").write_text("\n".join(lines))
-    images = dataset.gather(tmp_path / "list.csv")
+    images = subset.gather(tmp_path / "list.csv")
     named = [images.class_names[i] for i in images.labels]
     assert named == ["ant", "zebra"] * 3 and images.table.split is None
     assert len(set(images.hashes)) == 6
     (tmp_path / "5.png").write_bytes(b"no picture")
     with pytest.raises(TlkitError):
-        dataset.gather(tmp_path / "list.csv", max_bad=0.1)
-    kept = dataset.gather(tmp_path / "list.csv", max_bad=0.2)
+        subset.gather(tmp_path / "list.csv", max_bad=0.1)
+    kept = subset.gather(tmp_path / "list.csv", max_bad=0.2)
     assert len(kept) == len(kept.hashes) == 5 and kept.hashes == images.hashes[:5]
 
 

@@ -17,7 +17,7 @@ from tlkit.images.dataset import load_images
 from tlkit.images.subset import everything
 from tlkit.inspection import data_map
 from tlkit.inspection.data_map import DataMap
-from tlkit.labels import charts, doubts, result, worklist
+from tlkit.labels import charts, doubts, worklist
 from tlkit.labels import page as label_page
 from tlkit.labels.check import check_labels
 from tlkit.labels.result import LabelCheck
@@ -181,7 +181,7 @@ def test_the_map_of_the_page_has_the_labels_of_its_own_images(check, data, monke
 def test_both_files_are_written(check, tmp_path):
     page = label_page.write(check, tmp_path / "out")
     assert page == tmp_path / "out" / "labels.html" and "Pictures in doubt" in page.read_text()
-    lines = list(csv.reader((tmp_path / "out" / result.LIST).read_text().splitlines()))
+    lines = list(csv.reader((tmp_path / "out" / label_page.LIST).read_text().splitlines()))
     assert lines[0] == ["file", "label", "suggested", "score", "reason", "accept"]
     assert lines[1] == ["one/a.png", "red", "blue", "0.9000", "first reason; second reason", ""]
     assert lines[4] == ["d.png", "blue", "", "0.6000", "far", ""] and len(lines) == 5

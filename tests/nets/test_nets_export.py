@@ -27,7 +27,7 @@ def test_exported_equals_built(name, tmp_path):
             lambda x: model(x, training=False),
             input_signature=[tf.TensorSpec(shape, tf.float32)],
         )
-        # As `tlkit.serving.export` does it: without files of generated code in the temporary folder.
+        # As `serving.export` does it: without files of generated code in the temporary folder.
         tf.autograph.experimental.do_not_convert(archive.write_out)(str(tmp_path), verbose=False)
     rows = np.random.default_rng(0).uniform(-1, 1, (2, *shape[1:])).astype(np.float32)
     loaded = tf.saved_model.load(str(tmp_path))

@@ -57,8 +57,8 @@ def test_the_wiring_table_of_lenet_5_refuses_what_it_cannot_do(choice):
 # --- a family is a file ---
 
 FAMILY = """
-from tlkit.nets.rows import Conv, GlobalAvgPool, MaxPool, logits
-from tlkit.nets.spec import Net
+from tlkit.nets._rows import Conv, GlobalAvgPool, MaxPool, logits
+from tlkit.nets._spec import Net
 
 def features(variant):
     yield "conv1", Conv(4, 3)

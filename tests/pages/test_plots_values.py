@@ -85,7 +85,8 @@ def test_reliability_bars_lie_between_what_is_said_and_what_is_right():
     ]  # fmt: skip
     assert bars == [
         (0.5, 0, 0.3, figures.BLUE), (0.9, 0, 0.9, figures.BLUE),
-        (0.9, 0.9, pytest.approx(0.05), figures.GREEN), (0.5, 0.3, pytest.approx(0.15), figures.RED),
+        (0.9, 0.9, pytest.approx(0.05), figures.GREEN),
+        (0.5, 0.3, pytest.approx(0.15), figures.RED),
     ]  # fmt: skip
     faint, clear = (bar.get_facecolor()[3] for bar in figure.axes[0].patches[:2])
     assert faint < 0.5 < clear, "nine images say little, ten more"

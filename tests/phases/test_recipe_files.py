@@ -27,7 +27,7 @@ def test_what_is_written_is_read(tmp_path):
     recipe_format.write(path, recipe, {"backbone": "small", "tail.epochs": "few\nimages"})
     found = recipe_format.read(path)
     assert found["source"] == str(tmp_path / "photos")
-    assert recipe_format.plan(found) == PLAN and Head(**found["head"]) == Head("mlp", 0.5)
+    assert recipe_format.phases_in(found) == PLAN and Head(**found["head"]) == Head("mlp", 0.5)
     assert found["size"] is None and found["resize"] == "crop"  # what it leaves out
     text = path.read_text()
     assert "    # small\n" in text and "            # few images\n" in text
@@ -64,7 +64,7 @@ def test_what_is_no_literal_is_not_written(tmp_path):
 
 def test_an_unknown_field_of_a_phase_is_named():
     with pytest.raises(TlkitError, match="Did you mean 'epochs'"):
-        recipe_format.plan({"phases": [{"name": "head", "epoch": 3}]})
+        recipe_format.phases_in({"phases": [{"name": "head", "epoch": 3}]})
 
 
 def test_every_field_of_a_phase_survives():
@@ -131,8 +131,6 @@ def test_a_run_folder_brings_its_pixel_rule_and_its_weights(tmp_path, classifier
 
 def _trained(monkeypatch, settings, **options):
     """Returns what a recipe reads and trains, without any training."""
-    from tlkit.images import dataset as reading
-
     seen = {}
 
     def load_images(source, **given):
@@ -146,9 +144,9 @@ def _trained(monkeypatch, settings, **options):
         seen.update(model=model, data=data, plan=plan, given=given)
         return "a run"
 
-    monkeypatch.setattr(reading, "load_images", load_images)
-    monkeypatch.setattr(Classifier, "fine_tune", fine_tune)
-    seen["run"] = recipes.train(settings, **options)
+    monkeypatch.setattr(recipes, "load_images", load_images)
+    monkeypatch.setattr(recipes, "fine_tune", fine_tune)
+    seen["run"] = recipes.train_recipe(settings, **options)
     return seen
 
 
@@ -168,7 +166,7 @@ def test_each_setting_of_the_training_reaches_it(monkeypatch, tmp_path):
 
 def test_a_recipe_without_images_is_refused():
     with pytest.raises(TlkitError, match="names no images"):
-        recipes.train({"backbone": "lenet-5", "weights": None})
+        recipes.train_recipe({"backbone": "lenet-5", "weights": None})
 
 
 def test_run_as_a_program_it_takes_other_images_and_a_folder(monkeypatch, capsys):
@@ -183,22 +181,20 @@ def test_run_as_a_program_it_takes_other_images_and_a_folder(monkeypatch, capsys
         def evaluate(self):
             return "accuracy 0.5"
 
-        def report(self):
-            return "runs/7/report.html"
-
     def train(settings, out):
         seen.update(settings=settings, out=out)
         return Done()
 
-    monkeypatch.setattr(recipe_format, "train", train)
+    monkeypatch.setattr(recipes, "train_recipe", train)
+    monkeypatch.setattr(recipes, "write_report", lambda run: "runs/7/report.html")
     monkeypatch.setattr(sys, "argv", ["winner.py", "--source", "others", "--out", "runs/7"])
-    recipes.main({"source": "photos", "seed": 3}, "What it is.\n\nMore.")
+    recipes.run_recipe({"source": "photos", "seed": 3}, "What it is.\n\nMore.")
     assert seen == {"settings": {"source": "others", "seed": 3}, "out": "runs/7"}
     told = capsys.readouterr().out
     assert "Test images: accuracy 0.5" in told and "Report: runs/7/report.html" in told
     Done.test = ()
     monkeypatch.setattr(sys, "argv", ["winner.py"])
-    recipes.main({"source": "photos"})
+    recipes.run_recipe({"source": "photos"})
     assert seen == {"settings": {"source": "photos"}, "out": None}
     assert "Test images" not in capsys.readouterr().out
 
@@ -207,7 +203,7 @@ def test_a_written_recipe_is_a_program_that_trains_with_its_settings(tmp_path, m
     path = tmp_path / "winner.py"
     recipe_format.write(path, {"source": "photos", "seed": 4}, title="A title.")
     seen = []
-    monkeypatch.setattr(recipe_format, "main", lambda *given: seen.append(given))
+    monkeypatch.setattr(recipes, "run_recipe", lambda *given: seen.append(given))
     runpy.run_path(str(path), run_name="__main__")
     ((settings, description),) = seen
     assert settings == {"source": "photos", "seed": 4}

@@ -50,7 +50,7 @@ def with_wild_head(model, pictures):
     """Gives the head weights with which no class is the answer to all of the pictures."""
     kernel, bias = model.classify.get_layer("logits").weights
     kernel.assign(np.random.default_rng(3).normal(0, 4, kernel.shape))
-    rows = np.stack([pixels.load_any(picture, model.rule) for picture in pictures])
+    rows = np.stack([pixels.load_pixels(picture, model.rule) for picture in pictures])
     bias.assign(-model.logits(rows).mean(0))
     return model
 

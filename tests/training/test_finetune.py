@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import tiny_backbone, write_pictures
 from tests.scripted import new_model, pictures
 from tlkit.errors import TlkitError
-from tlkit.evaluation import metrics
+from tlkit.evaluation import calibration
 from tlkit.features.decoded import pixel_kind, pixel_rows
 from tlkit.features.frozen import Frozen, View
 from tlkit.features.store import Store
@@ -82,7 +82,7 @@ def test_it_learns_and_returns_the_best_epoch(whole):
     run, _, _ = whole
     best = min(row["val_loss"] for row in run.history)
     logits = run.model.logits(pixels_of(run.data.val, run))
-    assert metrics.log_loss(logits, run.data.val.labels) == pytest.approx(best, rel=2e-3)
+    assert calibration.log_loss(logits, run.data.val.labels) == pytest.approx(best, rel=2e-3)
     assert run.history[-1]["val_loss"] < 0.5 * run.history[0]["val_loss"]
     chances = run.model.predict(run.data.table.arrays[:9])
     assert [run.model.class_names[i] for i in chances.argmax(1)] == named(run.data.table.labels[:9])

@@ -171,8 +171,8 @@ from pathlib import Path
 import pytest
 from tests.disk import Disk, kind_of
 from tests.training.test_kill import PLAN, model_with_dropout, read
-from tlkit import finetune
-from tlkit.store import Store
+from tlkit.features.store import Store
+from tlkit.training import train
 
 def torn(path):
     disk.writes[kind_of(path)] += 1
@@ -185,7 +185,7 @@ disk = Disk(folder, folder, torn)
 disk.moving = lambda real: real
 disk.watched(pytest.MonkeyPatch())
 store = Store(folder / "rows")
-finetune.fine_tune(model_with_dropout(), read(), PLAN, out=folder / "run", store=store)
+train.train(model_with_dropout(), read(), PLAN, out=folder / "run", store=store)
 """
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.scripted import DEEPER, HEAD, TAIL, Script, new_model, pictures, played, values
 from tlkit.errors import AuditError
-from tlkit.evaluation import metrics
+from tlkit.evaluation import calibration
 from tlkit.features.store import Store
 from tlkit.images.dataset import load_images
 
@@ -48,9 +48,9 @@ def marks(weights):
 def test_log_loss_against_hand_calculation():
     logits = np.array([[0.0, math.log(3)], [1000.0, 0.0], [0.0, 2.0]], np.float32)
     by_hand = [math.log(4 / 3), 0.0, 2 + math.log1p(math.exp(-2))]
-    found = metrics.log_loss(logits, np.array([1, 0, 0]))
+    found = calibration.log_loss(logits, np.array([1, 0, 0]))
     assert found == pytest.approx(np.mean(by_hand), rel=1e-6)
-    assert math.isnan(metrics.log_loss(np.array([[np.nan, 0.0]]), np.array([0])))
+    assert math.isnan(calibration.log_loss(np.array([[np.nan, 0.0]]), np.array([0])))
 
 
 def test_a_phase_ends_after_patience_epochs_without_a_better_one(play):
@@ -111,7 +111,7 @@ def test_the_best_epoch_over_all_phases_comes_back(play, losses, starts, ends):
     np.testing.assert_array_equal(found["conv1/kernel"], untrained["conv1/kernel"])
     row = np.concatenate(losses)
     assert done.run.records[-1]["best_epoch"] == row.argmin() + 1
-    found = metrics.log_loss(done.best_logits, done.data.val.labels)
+    found = calibration.log_loss(done.best_logits, done.data.val.labels)
     assert found == pytest.approx(row.min(), rel=1e-5)
 
 
@@ -162,7 +162,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(play, training, second):
     assert [e.phase for e in script.epochs] == ["head"] * 3 + ["tail"] * 2
     assert len(done.run.history) == 4 and len(done.run.records) == 2
     assert marks(values(done.model))["conv3/kernel"] == 21
-    assert metrics.log_loss(done.best_logits, done.data.val.labels) == pytest.approx(0.4, 1e-5)
+    assert calibration.log_loss(done.best_logits, done.data.val.labels) == pytest.approx(0.4, 1e-5)
 
 
 @pytest.mark.filterwarnings("ignore:invalid value")
@@ -247,11 +247,14 @@ def test_a_callback_stops_its_phase_and_no_other(play):
 
 
 def test_a_clock_leaves_out_later_phases_but_never_the_first(play):
-    class Clock(keras.callbacks.Callback):
-        def due(self):
+    class Clock(Deadline):
+        def due(self):  # from the start, but asked only between phases
             return True
 
-    done = play(PLAN, Script({"head": [1.0, 0.5, 0.8]}), callbacks=[Clock()])
+        def on_epoch_end(self, epoch, logs=None):
+            pass
+
+    done = play(PLAN, Script({"head": [1.0, 0.5, 0.8]}), callbacks=[Clock(0)])
     assert [record["epochs"] for record in done.run.records] == [3]
     assert marks(values(done.model))["logits/bias"] == 12
     assert "The time is up: tail is left out." in (done.run.folder / "log.txt").read_text()

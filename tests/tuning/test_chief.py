@@ -8,7 +8,7 @@ import pytest
 
 from tests import searches
 from tests.conftest import tiny_backbone
-from tests.searches import LINE, Clock, ended, hunt
+from tests.searches import LINE, Clock, ended, searcher
 from tlkit.models.classifier import Classifier
 from tlkit.tuning import proposals
 from tlkit.tuning.proposals import Past, propose
@@ -33,9 +33,9 @@ def quiet():
 
 def chief(searching, folder, clock=None):
     """Returns the oracle of a chief, with a folder as keras-tuner's loop would give it."""
-    from tlkit.tuning.chief import Patient
+    from tlkit.tuning.chief import PatientOracle
 
-    oracle = Patient(searching, clock=clock or Clock())
+    oracle = PatientOracle(searching, clock=clock or Clock())
     tuner = proposals.require().engine.base_tuner
     tuner.BaseTuner(oracle, directory=str(folder), project_name="chief")
     return oracle
@@ -53,7 +53,7 @@ def end(oracle, trial, score):
 
 def test_a_silent_workers_trial_is_given_out_again_twice(model, images, tmp_path, quiet):
     clock = Clock()
-    searching = hunt(model, images, tmp_path, algorithm="random", trials=5)
+    searching = searcher(model, images, tmp_path, algorithm="random", trials=5)
     oracle = chief(searching, tmp_path / "chief", clock)
     lost, kept = oracle.create_trial("a"), oracle.create_trial("b")
     for name in ("c", "d"):
@@ -78,7 +78,7 @@ def test_a_silent_workers_trial_is_given_out_again_twice(model, images, tmp_path
 
 def test_a_worker_that_idles_is_forgotten_after_two_minutes(model, images, tmp_path, quiet):
     clock = Clock()
-    oracle = chief(hunt(model, images, tmp_path, trials=1), tmp_path / "chief", clock)
+    oracle = chief(searcher(model, images, tmp_path, trials=1), tmp_path / "chief", clock)
     oracle.create_trial("busy")
     assert oracle.create_trial("idle").status == "IDLE"
     clock.now += 119
@@ -92,7 +92,7 @@ def test_a_worker_that_idles_is_forgotten_after_two_minutes(model, images, tmp_p
 
 def test_after_twenty_minutes_without_a_word_there_is_no_worker(model, images, tmp_path, quiet):
     clock = Clock()
-    oracle = chief(hunt(model, images, tmp_path, trials=3), tmp_path / "chief", clock)
+    oracle = chief(searcher(model, images, tmp_path, trials=3), tmp_path / "chief", clock)
     clock.now += 20 * 60
     assert not oracle.alone()
     clock.now += 1
@@ -105,7 +105,7 @@ def test_after_twenty_minutes_without_a_word_there_is_no_worker(model, images, t
 
 def test_the_chief_is_told_every_loss(model, images, tmp_path, quiet):
     options = {"algorithm": "bayesian", "seed": 4, "trials": 9}
-    searching, beside = (hunt(model, images, tmp_path, **options) for _ in range(2))
+    searching, beside = (searcher(model, images, tmp_path, **options) for _ in range(2))
     losses = [0.9, 0.5, 5.0, 0.3, 0.7, 0.45, 0.8]
     oracle = chief(searching, tmp_path / "chief")
     past = []
@@ -127,12 +127,12 @@ def test_the_chief_is_told_every_loss(model, images, tmp_path, quiet):
 
 
 def test_the_chief_stops_at_the_number_and_at_the_time(model, images, tmp_path, quiet):
-    searching = hunt(model, images, tmp_path, trials=1)
+    searching = searcher(model, images, tmp_path, trials=1)
     oracle = chief(searching, tmp_path / "chief")
     end(oracle, oracle.create_trial("one"), 0.5)
     assert oracle.create_trial("one").status == "STOPPED"
     clock = Clock()
-    timed = hunt(model, images, tmp_path / "timed", clock=clock, minutes=10)
+    timed = searcher(model, images, tmp_path / "timed", clock=clock, minutes=10)
     oracle = chief(timed, tmp_path / "second")
     clock.now += 301
     assert oracle.create_trial("one").status == "STOPPED"
@@ -140,8 +140,8 @@ def test_the_chief_stops_at_the_number_and_at_the_time(model, images, tmp_path, 
 
 def test_a_chief_that_died_goes_on_with_its_finished_trials(model, images, tmp_path, quiet):
     losses = [0.9, 0.5, None, 0.3]
-    ended(hunt(model, images, tmp_path, algorithm="random", seed=3), losses)
-    searching = hunt(model, images, tmp_path, algorithm="random", seed=3, trials=6)
+    ended(searcher(model, images, tmp_path, algorithm="random", seed=3), losses)
+    searching = searcher(model, images, tmp_path, algorithm="random", seed=3, trials=6)
     oracle = chief(searching, tmp_path / "chief")
     first, second = oracle.create_trial("one"), oracle.create_trial("two")
     assert [first.trial_id, second.trial_id] == ["0004", "0005"]
@@ -157,7 +157,7 @@ def test_a_chief_that_died_goes_on_with_its_finished_trials(model, images, tmp_p
 def test_a_loss_of_an_earlier_chief_is_not_taken_for_that_of_other_settings(
     model, images, tmp_path, quiet
 ):
-    searching = hunt(model, images, tmp_path, algorithm="bayesian", trials=20)
+    searching = searcher(model, images, tmp_path, algorithm="bayesian", trials=20)
     ended(searching, [0.9, 0.5, 0.8, 0.3, 0.4, 0.6, 0.7])
     other = {"unfreeze": "none", "head_rate": 0.05}
     searching.study.add(Trial(8, other, loss=1e-6))  # 7 was out when the chief died

@@ -15,7 +15,7 @@ import pytest
 
 from tests import searches
 from tests.conftest import tiny_backbone
-from tests.searches import LINE, Clock, Script, ended, hunt
+from tests.searches import LINE, Clock, Script, ended, searcher
 from tlkit.errors import TlkitError
 from tlkit.models.classifier import Classifier
 from tlkit.tuning import distributed
@@ -96,7 +96,7 @@ def impatience(seconds=60):
 def test_hyperband_is_refused(model, images, tmp_path, loopback):
     refused = pytest.raises(TlkitError, match="Hyperband needs its trials in order")
     with impatience(), refused:
-        distributed.lead(hunt(model, images, tmp_path, algorithm="hyperband"))
+        distributed.lead(searcher(model, images, tmp_path, algorithm="hyperband"))
 
 
 # Chief and worker in one process
@@ -118,8 +118,8 @@ def test_a_worker_runs_what_a_chief_hands_out(model, images, tmp_path, loopback,
         return {"loss": loss, "status": "done" if loss else "failed"}
 
     options = {"algorithm": "random", "trials": 3, "seed": 6}
-    leading = hunt(model, images, tmp_path, **options)
-    running = hunt(model, images, tmp_path, Script(play), **options)
+    leading = searcher(model, images, tmp_path, **options)
+    running = searcher(model, images, tmp_path, Script(play), **options)
     thread = threading.Thread(target=distributed.lead, args=(leading,), daemon=True)
     thread.start()
     while not answers() and thread.is_alive():
@@ -155,7 +155,7 @@ def test_a_worker_asks_after_its_trial_while_it_trains():
 def test_without_workers_the_chief_goes_on_with_the_trials_there_are(
     model, images, tmp_path, loopback, capsys
 ):
-    searching = hunt(model, images, tmp_path)
+    searching = searcher(model, images, tmp_path)
     ended(searching, [0.9, 0.5])
     with impatience():
         distributed.lead(searching, silence=0.01)
@@ -173,7 +173,7 @@ from tlkit.workers import Worker
 images = here.searches.read(Path(sys.argv[1]), Path(sys.argv[2]))
 model = here.Classifier(here.tiny_backbone(), images.class_names)
 with Worker(sys.argv[3] + "/work", task=fake_trials.slow_quadratic) as worker:
-    searching = here.hunt(model, images, sys.argv[3], worker, algorithm="random", trials=6)
+    searching = here.searcher(model, images, sys.argv[3], worker, algorithm="random", trials=6)
     print("ready", flush=True)
     (scale_out.lead if scale_out.role() == "chief" else scale_out.work)(searching, silence=3.0)
 print("over", len(searching.study.finished), flush=True)

@@ -108,7 +108,7 @@ def test_the_winner_alone_is_judged_on_the_test_images(found, images):
 def test_the_recipe_says_all_that_the_winner_was(found, model, images, photos):
     told = recipe_format.read(found.recipe)
     assert told["source"] == str(photos) and told["data"] == {"val_share": 0.25}
-    assert told["seed"] == 3 and recipe_format.plan(told) == found.run.phases
+    assert told["seed"] == 3 and recipe_format.phases_in(told) == found.run.phases
     again = recipes.classifier(told, images.class_names)
     assert again.head == found.run.model.head and again.rule == model.rule
     for mine, his in zip(again.backbone.net.weights, model.backbone.net.weights, strict=True):
@@ -121,7 +121,7 @@ def test_the_first_seed_is_crowned_and_without_test_images_none_is_judged(found,
     one = Finalist(0, {}, folders, np.zeros((2, 30, 3)), images.val.labels)
     (tmp_path / "best").mkdir()
     (tmp_path / "best" / "of an earlier search").touch()
-    assert conclusion.crown(tmp_path, one, data) is None
+    assert conclusion.install_winner(tmp_path, one, data) is None
     crowned = Run.open(tmp_path / "best")
     assert crowned.phases == Run.open(folders[0]).phases != Run.open(folders[1]).phases
     assert set(files.read_json(tmp_path / "best" / "metrics.json")) == {"val"}
@@ -140,7 +140,7 @@ def test_the_result_file_and_the_page_show_everything_without_network(found):
 
 def test_a_finished_search_trains_nothing_again(found, model, images):
     worker = Script(lambda job: pytest.fail("trained again"))
-    again = searches.hunt(
+    again = searches.searcher(
         model, images, found.folder.parent, worker, trials=3, finalists=1, repeats=1,
         algorithm="random", images=36, seed=2,
     )  # fmt: skip
@@ -192,8 +192,8 @@ def test_a_chief_leads_and_confirms(model, images, tmp_path, monkeypatch):
     for name, value in zip(distributed.ENVIRONMENT, ("chief", "127.0.0.1", "1"), strict=True):
         monkeypatch.setenv(name, value)
 
-    def lead(hunt):
-        searches.ended(hunt, [0.9, 0.5])
+    def lead(searcher):
+        searches.ended(searcher, [0.9, 0.5])
 
     monkeypatch.setattr(distributed, "lead", lead)
     monkeypatch.setattr(search, "conclude", conclusion.judged)

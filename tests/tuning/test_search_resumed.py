@@ -11,7 +11,7 @@ import pytest
 
 from tests import searches
 from tests.conftest import tiny_backbone
-from tests.searches import LINE, PLAN, Script, ended, hunt
+from tests.searches import LINE, PLAN, Script, ended, searcher
 from tlkit import files
 from tlkit.errors import TlkitError
 from tlkit.images.pixels import PixelRule
@@ -65,9 +65,9 @@ OPTIONS = {
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS.keys())
 def test_a_trial_under_other_options_is_not_taken_up(model, images, tmp_path, options):
-    ended(hunt(model, images, tmp_path), [0.5])
-    assert not hunt(model, images, tmp_path, **options).study.trials
-    assert len(hunt(model, images, tmp_path).study.trials) == 1
+    ended(searcher(model, images, tmp_path), [0.5])
+    assert not searcher(model, images, tmp_path, **options).study.trials
+    assert len(searcher(model, images, tmp_path).study.trials) == 1
 
 
 PADDED = PixelRule(32, "pad")
@@ -82,20 +82,20 @@ MODELS = {
 
 @pytest.mark.parametrize("build", MODELS.values(), ids=MODELS.keys())
 def test_a_trial_of_another_model_is_not_taken_up(model, images, tmp_path, build):
-    ended(hunt(model, images, tmp_path), [0.5])
-    assert not hunt(build(images.class_names), images, tmp_path).study.trials
-    assert len(hunt(model, images, tmp_path).study.trials) == 1
+    ended(searcher(model, images, tmp_path), [0.5])
+    assert not searcher(build(images.class_names), images, tmp_path).study.trials
+    assert len(searcher(model, images, tmp_path).study.trials) == 1
 
 
 def test_a_trial_on_other_images_is_not_taken_up(model, images, photos, home, tmp_path):
-    ended(hunt(model, images, tmp_path), [0.5])
+    ended(searcher(model, images, tmp_path), [0.5])
     other = searches.read(photos, home, seed=1)  # the same images, split in another way
-    assert not hunt(model, other, tmp_path).study.trials
+    assert not searcher(model, other, tmp_path).study.trials
     assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_what_changes_no_number_goes_on_with_the_study(model, images, tmp_path):
-    first = hunt(model, images, tmp_path, trials=2, algorithm="grid")
+    first = searcher(model, images, tmp_path, trials=2, algorithm="grid")
     ended(first, [0.5, 0.4])
     more = {
         "algorithm": "grid",
@@ -105,7 +105,7 @@ def test_what_changes_no_number_goes_on_with_the_study(model, images, tmp_path):
         "repeats": 1,
         "memory": 5.0,
     }
-    again = hunt(model, images, tmp_path, Script(), **more)
+    again = searcher(model, images, tmp_path, Script(), **more)
     again.explore()
     assert again.study.folder == first.study.folder
     assert again.study.finished[:2] == first.study.finished and len(again.study.finished) == 9
@@ -128,7 +128,7 @@ def stopping(at, error):
 
 
 def table(model, images, out, **options):
-    found = hunt(model, images, out, **options)
+    found = searcher(model, images, out, **options)
     found.explore()
     return found.study.table()
 
@@ -147,11 +147,11 @@ def test_a_killed_and_resumed_search_gives_the_same_table(model, images, tmp_pat
 
 
 def test_a_trial_that_was_cut_is_tried_again(model, images, tmp_path):
-    first = hunt(model, images, tmp_path, Script(lambda job: {"status": "cut", "loss": 0.1}))
+    first = searcher(model, images, tmp_path, Script(lambda job: {"status": "cut", "loss": 0.1}))
     first.study.add(Trial(0, LINE.default, loss=0.5))
     trial = first.attempt(1, proposals.Proposal({"unfreeze": "none", "head_rate": 0.01}))
     first.study.add(trial)
-    again = hunt(model, images, tmp_path, trials=2)
+    again = searcher(model, images, tmp_path, trials=2)
     again.explore()
     assert [trial.status for trial in again.study.finished] == ["done", "done"]
     assert len(again.worker.jobs) == 1
@@ -168,7 +168,7 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(model, images, tmp_path
     told = capsys.readouterr().err
     assert "2 trials are kept" in told and "same command" in told
     assert worker.stopped
-    assert len(hunt(model, images, tmp_path).study.trials) == 2
+    assert len(searcher(model, images, tmp_path).study.trials) == 2
 
 
 def test_no_trial_at_its_end_is_an_error_with_the_reason(model, images, tmp_path):
@@ -241,7 +241,7 @@ def test_arrays_are_refused_with_a_way_out(model, images, tmp_path):
     checked = dataclasses.replace(images.checked, table=table)
     arrays = dataclasses.replace(images, checked=checked)
     with pytest.raises(TlkitError, match="write the images to files"):
-        hunt(model, arrays, tmp_path)
+        searcher(model, arrays, tmp_path)
     assert not list(tmp_path.iterdir())
 
 

@@ -7,13 +7,13 @@ import pytest
 
 from tests import searches
 from tests.conftest import tiny_backbone
-from tests.searches import LINE, PLAN, Clock, Script, ended, hunt, place, sure
+from tests.searches import LINE, PLAN, Clock, Script, ended, place, searcher, sure
 from tlkit.features.store import Store
 from tlkit.models.classifier import Classifier
 from tlkit.models.heads import Head
 from tlkit.tuning import worker as workers
 from tlkit.tuning.proposals import Past, Proposal, propose
-from tlkit.tuning.searcher import Hunt, Options
+from tlkit.tuning.searcher import Options, Searcher
 from tlkit.tuning.space import Row, Space
 from tlkit.tuning.study import Trial
 
@@ -34,7 +34,7 @@ def model(images):
 def test_a_trial_is_told_exactly_this(model, images, tmp_path):
     worker = Script()
     store = Store(tmp_path / "rows", engine="auto")
-    searching = hunt(
+    searching = searcher(
         model, images, tmp_path / "out", worker, trials=1, seed=7, images=40, epochs=0.5,
         store=store,
     )  # fmt: skip
@@ -52,7 +52,7 @@ def test_a_trial_is_told_exactly_this(model, images, tmp_path):
 
 def test_a_shorter_trial_gets_its_share_of_the_epochs_of_a_trial(model, images, tmp_path):
     long = [dataclasses.replace(phase, epochs=12) for phase in PLAN]
-    searching = hunt(model, images, tmp_path, epochs=0.5, plan=long)
+    searching = searcher(model, images, tmp_path, epochs=0.5, plan=long)
     trial = searching.attempt(3, Proposal({"rate": 0.01, "head": "mlp"}, 1 / 3))
     searching.attempt(4, Proposal({}, 1 / 40))
     first, second = searching.worker.jobs
@@ -74,14 +74,14 @@ def test_what_comes_of_a_trial_is_kept_and_shown(model, images, tmp_path):
             watch({"event": "epoch", "epoch": 1})
             return super().run(job, watch)
 
-    hunt(model, images, tmp_path, Telling(lambda job: facts), seen.append, trials=1).explore()
+    searcher(model, images, tmp_path, Telling(lambda job: facts), seen.append, trials=1).explore()
     wanted = Trial(0, LINE.default, **facts)
     assert seen == [
         {"event": "start", "trial": 0, "settings": LINE.default},
         {"event": "epoch", "epoch": 1, "trial": 0},
         {"event": "trial", "trial": 0, "result": wanted},
     ]
-    assert hunt(model, images, tmp_path).study.trials == {0: wanted}
+    assert searcher(model, images, tmp_path).study.trials == {0: wanted}
 
 
 def test_the_algorithm_is_told_every_loss_and_failure(model, images, tmp_path):
@@ -94,7 +94,7 @@ def test_the_algorithm_is_told_every_loss_and_failure(model, images, tmp_path):
         return {"loss": loss, "accuracy": 0.5, "status": "done" if loss is not None else "failed"}
 
     worker = Script(play)
-    searching = hunt(model, images, tmp_path, worker, trials=8, algorithm="bayesian", seed=5)
+    searching = searcher(model, images, tmp_path, worker, trials=8, algorithm="bayesian", seed=5)
     searching.explore()
     tried = [trial.settings for trial in searching.study.finished]
     past = [Past(settings, score) for settings, score in zip(tried, scores, strict=False)]
@@ -107,7 +107,7 @@ def test_the_algorithm_is_told_every_loss_and_failure(model, images, tmp_path):
 
 @pytest.mark.parametrize("algorithm", ["random", "grid", "hyperband"])
 def test_the_algorithm_asked_for_is_the_one_that_is_asked(model, images, tmp_path, algorithm):
-    searching = hunt(model, images, tmp_path, trials=2, algorithm=algorithm, seed=2)
+    searching = searcher(model, images, tmp_path, trials=2, algorithm=algorithm, seed=2)
     searching.explore()
     first, second = searching.study.finished
     past = [Past(LINE.default, searching.score(first))]
@@ -118,7 +118,7 @@ def test_the_algorithm_asked_for_is_the_one_that_is_asked(model, images, tmp_pat
 
 def test_a_space_that_is_exhausted_ends_the_search(model, images, tmp_path, capsys):
     small = Space((Row("smoothing", (0.0, 0.1)), Row("dropout", (0.0, 0.2))))
-    searching = hunt(model, images, tmp_path, space=small, algorithm="grid", trials=None)
+    searching = searcher(model, images, tmp_path, space=small, algorithm="grid", trials=None)
     searching.explore()
     assert len(searching.study.finished) == 4
     assert "Every combination in the space was tried" in capsys.readouterr().err
@@ -129,7 +129,7 @@ def test_a_space_that_is_exhausted_ends_the_search(model, images, tmp_path, caps
 
 def test_at_least_half_and_at_most_nine_tenths_of_the_time_is_for_trials(model, images, tmp_path):
     clock = Clock(50.0)
-    searching = hunt(model, images, tmp_path, clock=clock, minutes=10)
+    searching = searcher(model, images, tmp_path, clock=clock, minutes=10)
     assert searching.left_to_search() == pytest.approx(300)  # nothing is known of finalists yet
     assert searching.left() == pytest.approx(588) and searching.left(1.0) == pytest.approx(600)
     searching.study.add(Trial(0, LINE.default, loss=1.0, seconds=0.1))
@@ -151,7 +151,7 @@ def test_at_least_half_and_at_most_nine_tenths_of_the_time_is_for_trials(model, 
 )
 def test_confirming_is_judged_by_the_trials(model, images, tmp_path, options, runs):
     assert len(images.train) == 72
-    searching = hunt(model, images, tmp_path, clock=Clock(), minutes=20, **options)
+    searching = searcher(model, images, tmp_path, clock=Clock(), minutes=20, **options)
     searching.study.add(Trial(0, LINE.default, loss=1.0, seconds=10.0))
     searching.study.add(Trial(1, LINE.default, loss=1.0, seconds=5.0, share=1 / 4))
     searching.study.add(Trial(2, LINE.default, status="failed", seconds=900.0))
@@ -161,7 +161,7 @@ def test_confirming_is_judged_by_the_trials(model, images, tmp_path, options, ru
 def test_no_trial_is_begun_that_could_not_come_half_way(model, images, tmp_path):
     clock = Clock()
     worker = Script(lambda job: {"loss": 0.5, "seconds": 40.0}, clock)
-    searching = hunt(
+    searching = searcher(
         model, images, tmp_path, worker, clock=clock, minutes=10, finalists=1, repeats=1
     )
     searching.explore()
@@ -172,7 +172,7 @@ def test_no_trial_is_begun_that_could_not_come_half_way(model, images, tmp_path)
 
 
 def test_the_clock_begins_with_the_search_and_no_limit_is_none(model, images, tmp_path):
-    searching = hunt(model, images, tmp_path, clock=Clock())
+    searching = searcher(model, images, tmp_path, clock=Clock())
     searching.attempt(0, Proposal(LINE.default))
     assert searching.left() == searching.left_to_search() == math.inf
     assert searching.worker.jobs[0]["deadline"] is None
@@ -184,7 +184,7 @@ def test_the_clock_begins_with_the_search_and_no_limit_is_none(model, images, tm
 def confirmed(model, data, out, losses, play=None, clock=None, **options):
     labels = data.val.labels
     worker = Script(play or (lambda job: {"logits": sure(labels, 0.5)}), clock)
-    searching = hunt(model, data, out, worker, clock=clock, **options)
+    searching = searcher(model, data, out, worker, clock=clock, **options)
     ended(searching, losses)
     searching.confirm()
     return searching
@@ -231,7 +231,7 @@ def test_every_finalist_has_one_seed_before_any_has_two_and_the_end_binds(model,
 
 def test_without_time_no_finalist_is_begun(model, images, tmp_path):
     clock = Clock()
-    searching = hunt(model, images, tmp_path, clock=clock, minutes=10)
+    searching = searcher(model, images, tmp_path, clock=clock, minutes=10)
     ended(searching, [0.9, 0.5])
     clock.now += 589
     searching.confirm()
@@ -249,7 +249,7 @@ def test_a_finalist_that_is_there_is_not_trained_again(model, images, tmp_path):
 
 
 def test_a_default_that_was_cut_is_no_finalist(model, images, tmp_path):
-    searching = hunt(model, images, tmp_path, repeats=1)
+    searching = searcher(model, images, tmp_path, repeats=1)
     searching.study.add(Trial(0, LINE.default, status="cut", loss=0.9))
     searching.confirm()
     assert searching.worker.jobs == []
@@ -257,12 +257,12 @@ def test_a_default_that_was_cut_is_no_finalist(model, images, tmp_path):
 
 def test_a_batch_that_memory_halved_stays_halved(model, images, tmp_path):
     answer = {"status": "cut", "batch_size": 4}
-    searching = hunt(model, images, tmp_path, Script(lambda job: answer))
+    searching = searcher(model, images, tmp_path, Script(lambda job: answer))
     searching.study.add(Trial(0, LINE.default, loss=0.5, batch_size=8))
     searching.confirm()
     sizes = [[phase["batch_size"] for phase in job["phases"]] for job in searching.worker.jobs]
     assert sizes == [[8, 8], [4, 4], [4, 4]]
-    assert hunt(model, images, tmp_path).study.trials[0].batch_size == 4
+    assert searcher(model, images, tmp_path).study.trials[0].batch_size == 4
     _, phases = searching.trained(LINE.default, 100)
     assert [phase.batch_size for phase in phases] == [16, 16]
 
@@ -275,7 +275,7 @@ def test_the_space_asked_for_is_searched(model, images, tmp_path, name):
     path = tmp_path / "space.toml"
     path.write_text("only = true\n[clip]\nlow = 0.5\nhigh = 2.0\n")
     space = {"space object": LINE, "space file": path, "default space": None}[name]
-    searching = hunt(model, images, tmp_path / "out", trials=2, space=space, algorithm="random")
+    searching = searcher(model, images, tmp_path / "out", trials=2, space=space, algorithm="random")
     searching.explore()
     names = set(searching.study.finished[1].settings)
     if name == "space object":
@@ -292,7 +292,7 @@ def test_the_worker_has_the_memory_asked_for_and_the_folder_its_name(
     model, images, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    searching = Hunt(model, images, Options(plan=PLAN, memory=1234.0), searches.silent)
+    searching = Searcher(model, images, Options(plan=PLAN, memory=1234.0), searches.silent)
     assert isinstance(searching.worker, workers.Worker) and searching.worker.memory == 1234.0
     assert searching.worker.folder == searching.study.folder / "work"
     assert searching.study.folder.parent.name == "photos0-tiny"
@@ -300,6 +300,6 @@ def test_the_worker_has_the_memory_asked_for_and_the_folder_its_name(
 
 
 def test_without_a_plan_a_hunt_takes_the_default_one(model, images, tmp_path):
-    searching = hunt(model, images, tmp_path, plan=None)
+    searching = searcher(model, images, tmp_path, plan=None)
     assert [phase.name for phase in searching.plan] == ["head", "fine-tune"]
     assert searching.plan[1].unfreeze == "stage3"

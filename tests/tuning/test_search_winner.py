@@ -9,7 +9,7 @@ import pytest
 
 from tests import searches
 from tests.conftest import tiny_backbone
-from tests.searches import LINE, PLAN, Script, ended, hunt, place, sure
+from tests.searches import LINE, PLAN, Script, ended, place, searcher, sure
 from tlkit import files
 from tlkit.errors import TlkitError
 from tlkit.models.classifier import Classifier
@@ -45,7 +45,7 @@ def decided(model, images, out, chances, answers=None, losses=(0.9, 0.5, 0.4), *
         chance = chance[place(job)[1]] if isinstance(chance, dict) else chance
         return {"logits": sure(labels, chance), **(answers or {}).get(place(job), {})}
 
-    found = hunt(model, images, out, Script(play), finalists=2, **{"repeats": 2} | options)
+    found = searcher(model, images, out, Script(play), finalists=2, **{"repeats": 2} | options)
     ended(found, losses)
     found.confirm()
     return conclusion.judged(found)
@@ -111,7 +111,7 @@ def test_without_any_finalist_the_reason_is_said(model, images, tmp_path):
     every = {(number, seed): {"status": "failed"} for number in range(3) for seed in (1, 2)}
     with pytest.raises(TlkitError, match="up before one finalist was trained; 3 trials are kept"):
         decided(model, images, tmp_path, {0: 0.5, 1: 0.6, 2: 0.7}, every)
-    empty = hunt(model, images, tmp_path / "failed")
+    empty = searcher(model, images, tmp_path / "failed")
     empty.study.add(Trial(0, LINE.default, status="failed", message="no room"))
     with pytest.raises(TlkitError, match="The last said: no room"):
         conclusion.judged(empty)
@@ -241,7 +241,7 @@ def test_the_recipe_has_the_head_and_the_phases_of_the_winner(tmp_path):
     read = recipe_format.read(path)
     assert path == tmp_path / "winner.py" and "    # a reason\n" in path.read_text()
     assert read["head"] == {"kind": "mlp", "dropout": 0.4, "init": "zero"}
-    assert (recipe_format.plan(read), read["source"], read["seed"]) == (PLAN, "photos", 3)
+    assert (recipe_format.phases_in(read), read["source"], read["seed"]) == (PLAN, "photos", 3)
 
 
 def test_the_result_in_numbers(model, images, tmp_path):
@@ -298,10 +298,12 @@ def test_the_recipe_trains_what_won_from_the_seed_that_is_kept(
     model, images, tmp_path, monkeypatch
 ):
     crowned = []
-    monkeypatch.setattr(conclusion, "crown", lambda folder, best, data: crowned.append(best))
+    monkeypatch.setattr(
+        conclusion, "install_winner", lambda folder, best, data: crowned.append(best)
+    )
     chances = {0: 0.4, 1: 0.9, 2: 0.7}
     worker = Script(lambda job: {"logits": sure(images.val.labels, chances[place(job)[0]])})
-    found = hunt(model, images, tmp_path, worker, finalists=2, repeats=2, seed=4)
+    found = searcher(model, images, tmp_path, worker, finalists=2, repeats=2, seed=4)
     ended(found, [0.9, 0.5, 0.4])
     found.study.trials[1].batch_size = 8  # what memory left of it
     found.confirm()
@@ -309,7 +311,7 @@ def test_the_recipe_trains_what_won_from_the_seed_that_is_kept(
     read = recipe_format.read(told.recipe)
     head, phases = phases_of(found.study.trials[1].settings, PLAN)
     assert phases[0].rate == 0.021 and read["seed"] == 5
-    assert recipe_format.plan(read) == tuple(
+    assert recipe_format.phases_in(read) == tuple(
         dataclasses.replace(phase, batch_size=8) for phase in phases
     )
     assert Head(**read["head"]) == head and [one.number for one in crowned] == [1]

@@ -73,7 +73,7 @@ def test_the_demo_itself_teaches_a_deep_net(tmp_path, monkeypatch):
         asked.update(model=model, data=data, phases=phases, out=out)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Classifier, "fine_tune", noted)
+    monkeypatch.setattr(demo, "fine_tune", noted)
     with pytest.raises(KeyboardInterrupt):
         demo.run_demo(tmp_path / "demo")
     assert asked["model"].backbone.name == "resnet-20" and len(asked["data"].table) == 600

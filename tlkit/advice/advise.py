@@ -58,7 +58,9 @@ def advise(
     _check(backbones, weights, policy)
     store = store or Store.default()
     looked = candidates.sample(data, LIMIT)
-    found, model, top = _measured(data, looked, weights, size, (60 * minutes, store))
+    found, model, top = _measured(
+        data, looked, weights, size=size, seconds=60 * minutes, store=store
+    )
     left = [f"{n} was left out: {minutes:g} minutes are over" for n in backbones if n not in found]
     order = candidates.ranked(list(found.values()))
     made = _advice(data, model, order, looked, policy, store)
@@ -106,9 +108,11 @@ def _more_images(features, looked, total: int) -> list[str]:
     return curve.summary().splitlines()
 
 
-def _measured(data, looked, weights, size, limits):
-    """Returns candidates by name, the model of the best, and its features where a head looks."""
-    seconds, store = limits
+def _measured(data: Data, looked, weights, *, size: int | None, seconds: float, store: Store):
+    """Returns candidates by name, the model of the best, and its features where a head looks.
+
+    None is begun once the seconds are over, but the first.
+    """
     ends = time.monotonic() + seconds
     found: dict[str, Candidate] = {}
     kept: tuple[Any, Any] = (None, None)  # one model is held, not all

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 
 from tlkit.advice import rules
+from tlkit.advice.candidates import Candidate
 from tlkit.advice.rules import TABLE, Facts, Plan
-from tlkit.candidates import Candidate
 from tlkit.phases import recipe_format
 
 

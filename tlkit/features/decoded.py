@@ -72,4 +72,4 @@ def decode(images, rule, positions) -> Iterator[np.ndarray]:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(positions), BATCH):
             part = [images.table.read(i) for i in positions[start : start + BATCH]]
-            yield np.stack(list(pool.map(functools.partial(pixels.load_any, rule=rule), part)))
+            yield np.stack(list(pool.map(functools.partial(pixels.load_pixels, rule=rule), part)))

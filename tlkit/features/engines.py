@@ -24,6 +24,7 @@ from tlkit import files
 from tlkit.backbones import weights
 from tlkit.errors import TlkitError, unknown
 from tlkit.features import folding
+from tlkit.features.cpu import has_bfloat16
 
 BATCH = 32  # 8 to 128 are equally quick within 5 %, so what counts is memory
 GAIN = 1.1  # a timed engine must be this much faster than `constants`
@@ -158,22 +159,6 @@ def difference(answer: np.ndarray, reference: np.ndarray) -> float:
     error = np.linalg.norm(answer.reshape(expected.shape) - expected, axis=1)
     off = error / np.maximum(np.linalg.norm(expected, axis=1), 1e-12)
     return float(np.nan_to_num(off, nan=np.inf).max(initial=0.0))
-
-
-@functools.cache
-def cpu_flags() -> frozenset[str]:
-    """Returns the CPU's features as Linux names them; none where they cannot be read."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return frozenset()
-    lines = (line for line in text.splitlines() if line.startswith("flags"))
-    return frozenset(next(lines, "").partition(":")[2].split())
-
-
-def has_bfloat16() -> bool:
-    """Says whether the CPU multiplies in bfloat16 by itself, so that it is worth using."""
-    return bool(cpu_flags() & {"avx512_bf16", "amx_bf16"})
 
 
 def _no_bfloat16() -> str:

@@ -54,7 +54,7 @@ def fold(part: keras.Model, *, bfloat16: bool = False) -> Callable:
         part: A functional model with one input.
         bfloat16: Multiplies in bfloat16 (relative error 2**-8 per factor); variables, sums and all
             between the layers stay float32, and so do depthwise products, which would get slower.
-            Slow on a CPU without it: see `tlkit.features.engines.has_bfloat16`.
+            Slow on a CPU without it: see `tlkit.features.cpu.has_bfloat16`.
     """
     return part if obstacle(part) else _folded(part, _Mode(half=bfloat16))
 

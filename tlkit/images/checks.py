@@ -23,7 +23,7 @@ from tlkit.errors import TlkitError
 from tlkit.images import copies as duplicates
 from tlkit.images.pictures import look
 from tlkit.images.table import ROLES, Table
-from tlkit.images.verdicts import Kept, Verdict, judge, judge_array
+from tlkit.images.verdicts import Verdict, VerdictCache, judge, judge_array
 from tlkit.progress import track
 from tlkit.text import listed
 
@@ -113,7 +113,7 @@ def _without_copies_of_test(table, hashes, verdicts, bad) -> Checked:
 
 def _examine(table: Table, cache: bool, workers: int | None) -> tuple[list[str], list[Verdict]]:
     """Returns content hash and verdict of every row."""
-    kept = Kept() if cache and table.root is not None else None
+    kept = VerdictCache() if cache and table.root is not None else None
     judged: list[tuple[str, Verdict]] = []
     try:
         rows = _on_all_cores(lambda i: _row(table, i, kept), len(table), workers)

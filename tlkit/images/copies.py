@@ -30,7 +30,7 @@ _PARTNERS = 10  # best candidates examined per image; more of them are chained t
 
 
 @dataclasses.dataclass(frozen=True)
-class Limits:
+class Likeness:
     """When two pictures are one, found on planted copies and on real sets without any."""
 
     thumb: float = 0.965  # correlation of gray thumbnails
@@ -51,7 +51,7 @@ def find(
     thumbs: np.ndarray,
     sizes: np.ndarray,
     look: Callable[[int, int], np.ndarray],
-    limits: Limits = Limits(),
+    limits: Likeness = Likeness(),
 ) -> list[tuple[int, int]]:
     """Returns pairs (i, j), i < j, of rows that show the same picture.
 
@@ -94,7 +94,7 @@ def clusters(count: int, pairs: Sequence[tuple[int, int]]) -> np.ndarray:
 
 
 def same_picture(
-    one: np.ndarray, two: np.ndarray, lonely: Callable[[], bool], limits: Limits = Limits()
+    one: np.ndarray, two: np.ndarray, lonely: Callable[[], bool], limits: Likeness = Likeness()
 ) -> bool:
     """Says whether two uint8 pictures [side, side, 3] are one, but for coding and brightness.
 
@@ -199,7 +199,7 @@ class _Space:
         maybe = window.start + np.flatnonzero(bound > least - _SLACK)
         return int((self.unit[maybe] @ self.unit[i] >= least).sum())
 
-    def lonely(self, i: int, j: int, close: float, limits: Limits) -> bool:
+    def lonely(self, i: int, j: int, close: float, limits: Likeness) -> bool:
         """Says whether i and j are much closer to each other than each is to a tenth neighbour."""
         rank = max(1, min(_PARTNERS, (len(self.rows) - 1) // 2))  # beside the vector itself
         least = 1 - (1 - close) / limits.lonely

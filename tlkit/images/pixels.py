@@ -103,7 +103,7 @@ def load(encoded: bytes, rule: PixelRule) -> np.ndarray:
         return _compiled(rule)(tf.constant(as_png(encoded))).numpy()
 
 
-def load_any(image: str | Path | bytes | np.ndarray, rule: PixelRule) -> np.ndarray:
+def load_pixels(image: str | Path | bytes | np.ndarray, rule: PixelRule) -> np.ndarray:
     """Returns uint8 pixels of a path, of encoded bytes or of an array [height, width, channels]."""
     if isinstance(image, bytes):
         return load(image, rule)

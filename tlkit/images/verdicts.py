@@ -69,7 +69,7 @@ def judge_array(pixels: np.ndarray) -> Verdict:
     return Verdict("", width, height, gray=_is_gray(thumb), thumb=thumb, **kind)
 
 
-class Kept:
+class VerdictCache:
     """Verdicts by content hash, in one file replaced as a whole; a damaged one counts as none."""
 
     ROW = np.dtype(

@@ -86,7 +86,7 @@ class Classifier(Network):
         Args:
             images: Paths or encoded bytes, or pixels [n, height, width, channels], 0..255.
         """
-        rows = [pixels.load_any(image, self.rule) for image in images]
+        rows = [pixels.load_pixels(image, self.rule) for image in images]
         return calibration.softmax(self.logits(np.stack(rows)), self.temperature)
 
     def objective(self, phase: Phase) -> Objective:

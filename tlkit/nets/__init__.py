@@ -6,6 +6,7 @@ a dict from the name of a feature row to the rows of a head that reads it while 
 Nothing is registered: a new file is a new family.
 """
 
+import dataclasses
 import importlib
 import pkgutil
 from types import ModuleType
@@ -16,7 +17,7 @@ from tlkit.errors import TlkitError, unknown
 from tlkit.nets._count import layer_rows
 from tlkit.nets._count import macs as macs
 from tlkit.nets._depth import deep_graphs as deep_graphs
-from tlkit.nets._spec import Net, size_error
+from tlkit.nets._spec import Net, Options, size_error
 
 
 def names() -> list[str]:
@@ -61,9 +62,8 @@ def build(
     classes = net.classes if classes is None else _positive(classes)
     rows = (*family.features(net.variant), *family.top(net.variant, classes))
     aux = family.auxiliary(net.variant, classes) if hasattr(family, "auxiliary") else {}
-    return _assemble(
-        name, rows, aux, input_shape or net.input_shape, net.options.choose(norm, activation, init)
-    )
+    options = net.options.choose(norm, activation, init)
+    return _assemble(_Wanted(name, input_shape or net.input_shape, options), rows, aux)
 
 
 def features(
@@ -80,9 +80,8 @@ def features(
     """
     family, net = _find(name)
     options = net.options.choose(norm, activation, init)
-    return _assemble(
-        name, family.features(net.variant), {}, input_shape or net.input_shape, options
-    )
+    wanted = _Wanted(name, input_shape or net.input_shape, options)
+    return _assemble(wanted, family.features(net.variant), {})
 
 
 def layer_table(net: str | keras.Model) -> list[dict]:
@@ -132,33 +131,42 @@ def _find(name):
     raise unknown("net", name, names())
 
 
-def _assemble(name, rows, aux, input_shape, options):
-    inputs = x = keras.Input(input_shape, name="image")
+@dataclasses.dataclass(frozen=True)
+class _Wanted:
+    """What was asked for: each row is made by the options, and an error names net and input."""
+
+    name: str
+    input_shape: tuple[int, int, int]
+    options: Options
+
+
+def _assemble(wanted: _Wanted, rows, aux) -> keras.Model:
+    inputs = x = keras.Input(wanted.input_shape, name="image")
     heads = []
     for row_name, row in rows:
-        x = _apply(row, x, row_name, options, (name, input_shape))
+        x = _apply(row, x, row_name, wanted)
         if row_name in aux:
-            heads.append(_chain(aux[row_name], x, options, (name, input_shape)))
+            heads.append(_chain(aux[row_name], x, wanted))
+    name = wanted.name.replace(".", "-")
     with deep_graphs():
-        return keras.Model(inputs, [x, *heads] if heads else x, name=name.replace(".", "-"))
+        return keras.Model(inputs, [x, *heads] if heads else x, name=name)
 
 
-def _chain(rows, x, options, where):
+def _chain(rows, x, wanted: _Wanted):
     for row_name, row in rows:
-        x = _apply(row, x, row_name, options, where)
+        x = _apply(row, x, row_name, wanted)
     return x
 
 
-def _apply(row, x, row_name, options, where):
-    name, input_shape = where
+def _apply(row, x, row_name: str, wanted: _Wanted):
     try:
-        y = row(x, row_name, options)
+        y = row(x, row_name, wanted.options)
     except TlkitError:
         raise
     except ValueError as error:
-        raise size_error(name, row_name, input_shape, _shapes(x)) from error
+        raise size_error(wanted.name, row_name, wanted.input_shape, _shapes(x)) from error
     if any(size == 0 for shape in _shapes(y) for size in shape):
-        raise size_error(name, row_name, input_shape, _shapes(x))
+        raise size_error(wanted.name, row_name, wanted.input_shape, _shapes(x))
     return y
 
 

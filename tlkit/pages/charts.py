@@ -23,7 +23,8 @@ def learning_curve(history: Sequence[Mapping[str, Any]], quantity: str) -> Figur
     The marked epoch is the row with a true `best`, else the one with the least `val_loss`.
 
     Args:
-        history: Rows in order of time, see `tlkit.workflows.run_page`; missing values leave gaps.
+        history: Rows in order of time: the quantities, `phase` and `best`; missing values leave
+            gaps.
         quantity: Such as `loss` or `accuracy`.
     """
     figure, axes = canvas(5.6, 3.3)

@@ -11,49 +11,50 @@ import keras_tuner
 from tlkit.progress import say
 from tlkit.tuning import proposals
 from tlkit.tuning.proposals import OBJECTIVE, Past, Proposal
-from tlkit.tuning.searcher import Hunt
+from tlkit.tuning.searcher import Searcher
 from tlkit.tuning.study import Trial
 
 ABANDONED = 10  # silences without any worker: the chief goes on alone
 RETRIES = 2  # times a lost trial is given out again
 
 
-class Patient(keras_tuner.Oracle):
+class PatientOracle(keras_tuner.Oracle):
     """An oracle that takes trials back from workers it has not heard of for a while.
 
     `populate_space`, `create_trial`, `get_trial` and `end_trial` are what keras-tuner's servicer
     calls; `ongoing_trials` and `tuner_ids` are what its loop looks at. A test guards all of them.
 
     Args:
-        hunt: The search whose trials are handed out.
+        searcher: The search whose trials are handed out.
         silence: Seconds without a word after which a worker counts as dead.
         clock: Tells the time in seconds from any moment on.
     """
 
     def __init__(
         self,
-        hunt: Hunt,
+        searcher: Searcher,
         silence: float = proposals.SILENCE,
         clock: Callable[[], float] = time.monotonic,
     ):
         super().__init__(
             objective=keras_tuner.Objective(OBJECTIVE, "min"),
-            hyperparameters=proposals.hyper(hunt.space),
+            hyperparameters=proposals.hyper(searcher.space),
             max_retries_per_trial=RETRIES,
             max_consecutive_failed_trials=10**9,
         )
-        self.hunt, self.silence, self.clock = hunt, silence, clock
+        self.searcher, self.silence, self.clock = searcher, silence, clock
         self.began = clock()
         self.heard: dict[str, float] = {}  # trial or worker -> when it was last heard of
         self.over = threading.Event()
         self.abandoned = False
         self.verbose = 0
-        _remember(hunt, self)
+        _remember(searcher, self)
 
     def populate_space(self, trial_id):
-        tried = _next(self.hunt, self)
+        tried = _next(self.searcher, self)
         if tried is not None:
-            return {"status": "RUNNING", "values": proposals.keys(self.hunt.space, tried.settings)}
+            values = proposals.keys(self.searcher.space, tried.settings)
+            return {"status": "RUNNING", "values": values}
         return {"status": "IDLE" if self.ongoing_trials else "STOPPED"}
 
     @keras_tuner.synchronized
@@ -76,7 +77,7 @@ class Patient(keras_tuner.Oracle):
                 say(f"{worker} has gone silent: trial {trial.trial_id} is given out again.")
                 trial.status = "INVALID"
                 self.end_trial(trial)
-                _note_lost(self.hunt, trial)
+                _note_lost(self.searcher, trial)
                 self.tuner_ids.discard(worker)
         for worker in list(self.tuner_ids - self.ongoing_trials.keys()):
             if now - self.heard.get(worker, now) > self.silence:
@@ -96,37 +97,38 @@ class Patient(keras_tuner.Oracle):
                 return
 
 
-def _next(hunt: Hunt, oracle) -> Proposal | None:
+def _next(searcher: Searcher, oracle) -> Proposal | None:
     """Returns what to try next, as if the trials that are out had failed: none is tried twice."""
-    hunt.study.refresh()
-    enough = hunt.options.trials is not None and len(oracle.trials) >= hunt.options.trials
-    if enough or hunt.left_to_search() <= 0:
+    searcher.study.refresh()
+    options = searcher.options
+    enough = options.trials is not None and len(oracle.trials) >= options.trials
+    if enough or searcher.left_to_search() <= 0:
         return None
     past = []
     for number in sorted(map(int, oracle.trials)):
         settings = proposals.settings(
-            hunt.space, oracle.trials[f"{number:04d}"].hyperparameters.values
+            searcher.space, oracle.trials[f"{number:04d}"].hyperparameters.values
         )
-        known = hunt.study.trials.get(number)
+        known = searcher.study.trials.get(number)
         mine = known is not None and known.settings == settings  # not one of an earlier chief
-        past.append(Past(settings, hunt.score(known) if known and mine else None))
-    return proposals.propose(hunt.options.algorithm, hunt.space, past, hunt.options.seed)
+        past.append(Past(settings, searcher.score(known) if known and mine else None))
+    return proposals.propose(options.algorithm, searcher.space, past, options.seed)
 
 
-def _remember(hunt: Hunt, oracle) -> None:
+def _remember(searcher: Searcher, oracle) -> None:
     """Gives a chief that was started again the trials of its first life."""
     trial = keras_tuner.engine.trial
-    for done in hunt.study.finished:
+    for done in searcher.study.finished:
         name = f"{done.number:04d}"
         oracle.trials[name] = trial.Trial(
-            proposals.hyper(hunt.space, done.settings), name, "COMPLETED"
+            proposals.hyper(searcher.space, done.settings), name, "COMPLETED"
         )
         oracle.trials[name].score = done.score if done.score is not None else 1e9
 
 
-def _note_lost(hunt: Hunt, trial: Any) -> None:
+def _note_lost(searcher: Searcher, trial: Any) -> None:
     """Writes down a trial that killed worker after worker, so that it is not tried for ever."""
     if trial.status == "FAILED":
-        settings = proposals.settings(hunt.space, trial.hyperparameters.values)
+        settings = proposals.settings(searcher.space, trial.hyperparameters.values)
         lost = Trial(int(trial.trial_id), settings, status="failed", message="every worker died")
-        hunt.study.add(lost)
+        searcher.study.add(lost)

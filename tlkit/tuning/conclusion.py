@@ -18,7 +18,7 @@ from tlkit.training.run import Run
 from tlkit.tuning import conclusion, finalists, page
 from tlkit.tuning.finalists import Finalist
 from tlkit.tuning.result import SearchResult
-from tlkit.tuning.searcher import Hunt
+from tlkit.tuning.searcher import Searcher
 from tlkit.tuning.study import Study
 from tlkit.workflows.run_report import write_report
 
@@ -91,41 +91,42 @@ def write_result(folder: Path, found: Any, seconds: float) -> None:
     )
 
 
-def conclude(hunt: Hunt) -> SearchResult:
+def conclude(searcher: Searcher) -> SearchResult:
     """Names the winner, unseals the test images for it alone and writes everything down."""
-    found = judged(hunt)
-    _write(hunt, found)
+    found = judged(searcher)
+    _write(searcher, found)
     return found
 
 
-def judged(hunt: Hunt) -> SearchResult:
+def judged(searcher: Searcher) -> SearchResult:
     """Ranks the finalists by their runs; nothing here looks at test images.
 
     Raises:
         TlkitError: There is no finalist whose seeds all came to their end.
     """
-    found = SearchResult(hunt.study.folder, list(hunt.study.trials.values()))
-    stable = {k: v for k, v in hunt.confirmed.items() if k not in hunt.unstable}
+    found = SearchResult(searcher.study.folder, list(searcher.study.trials.values()))
+    stable = {k: v for k, v in searcher.confirmed.items() if k not in searcher.unstable}
     if not stable:
-        raise TlkitError(_nothing(hunt.study))
-    labels = hunt.data.val.labels
+        raise TlkitError(_nothing(searcher.study))
+    labels = searcher.data.val.labels
     for number, folders in stable.items():
-        settings = hunt.study.trials[number].settings
+        settings = searcher.study.trials[number].settings
         found.finalists.append(finalists.gather(number, settings, folders, labels))
     found.finalists.sort(key=lambda finalist: float(finalist.losses.mean()))
     _judge(found)
     return found
 
 
-def _write(hunt: Hunt, found: SearchResult) -> None:
-    folder, best = hunt.study.folder, found.finalists[0]
-    trained = hunt.trained(best.settings, hunt.study.trials[best.number].batch_size)
-    origin = conclusion.origin(hunt.model, hunt.data, hunt.start, hunt.options.origin)
+def _write(searcher: Searcher, found: SearchResult) -> None:
+    folder, best = searcher.study.folder, found.finalists[0]
+    trained = searcher.trained(best.settings, searcher.study.trials[best.number].batch_size)
+    given = searcher.options.origin
+    origin = conclusion.origin(searcher.model, searcher.data, searcher.start, given)
     origin["seed"] = int(best.folders[0].name.rpartition("-")[2])  # of the run in best/
     conclusion.write_recipe(folder, trained, origin, {"phases": found.verdict})
-    found.test = conclusion.install_winner(folder, best, hunt.data)
-    conclusion.write_result(folder, found, time.time() - hunt.began)
-    page.write(folder, found, hunt.space)
+    found.test = conclusion.install_winner(folder, best, searcher.data)
+    conclusion.write_result(folder, found, time.time() - searcher.began)
+    page.write(folder, found, searcher.space)
 
 
 def _judge(found: SearchResult) -> None:

@@ -21,7 +21,7 @@ from tlkit.tuning import proposals
 from tlkit.tuning.proposals import OBJECTIVE, SILENCE, Proposal
 
 if TYPE_CHECKING:
-    from tlkit.tuning.searcher import Hunt
+    from tlkit.tuning.searcher import Searcher
 
 ENVIRONMENT = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT")
 WAIT = 60.0  # seconds a worker waits for the chief's port
@@ -42,21 +42,21 @@ def role() -> str | None:
     return "chief" if "chief" in os.environ[ENVIRONMENT[0]] else "worker"
 
 
-def lead(hunt: "Hunt", silence: float = SILENCE) -> None:
+def lead(searcher: "Searcher", silence: float = SILENCE) -> None:
     """Hands out trials until time, number or space is at its end and no trial is out any more.
 
     Args:
         silence: Seconds without a word after which a worker counts as dead.
     """
-    if hunt.options.algorithm == "hyperband":
+    if searcher.options.algorithm == "hyperband":
         raise TlkitError(
             "Hyperband needs its trials in order and cannot be scaled out: take bayesian, random "
             "or grid."
         )
     proposals.require()
-    from tlkit.tuning.chief import Patient
+    from tlkit.tuning.chief import PatientOracle
 
-    oracle = Patient(hunt, silence)
+    oracle = PatientOracle(searcher, silence)
     with tempfile.TemporaryDirectory() as folder, proposals.quiet():
         tuner = proposals.require().engine.base_tuner.BaseTuner(
             oracle, directory=folder, project_name="chief"
@@ -70,15 +70,15 @@ def lead(hunt: "Hunt", silence: float = SILENCE) -> None:
             say("No worker has been heard of for long: going on with the trials there are.")
         finally:
             oracle.over.set()
-    hunt.study.refresh()
+    searcher.study.refresh()
 
 
-def work(hunt: "Hunt", silence: float = SILENCE) -> None:
+def work(searcher: "Searcher", silence: float = SILENCE) -> None:
     """Runs the trials the chief hands out until it has no more."""
     tuner_module = proposals.require()
     placeholder = tuner_module.oracles.RandomSearchOracle(
         objective=tuner_module.Objective(OBJECTIVE, "min"),
-        hyperparameters=proposals.hyper(hunt.space),
+        hyperparameters=proposals.hyper(searcher.space),
     )
     with tempfile.TemporaryDirectory() as folder:
         tuner = tuner_module.engine.base_tuner.BaseTuner(
@@ -92,15 +92,15 @@ def work(hunt: "Hunt", silence: float = SILENCE) -> None:
             if trial.status == "IDLE":
                 time.sleep(1.0)
                 continue
-            _one(hunt, tuner.oracle, trial, silence)
+            _one(searcher, tuner.oracle, trial, silence)
 
 
-def _one(hunt: "Hunt", client, trial, silence: float) -> None:
-    settings = proposals.settings(hunt.space, trial.hyperparameters.values)
+def _one(searcher: "Searcher", client, trial, silence: float) -> None:
+    settings = proposals.settings(searcher.space, trial.hyperparameters.values)
     with heartbeat(client, trial.trial_id, silence / 6):
-        done = hunt.attempt(int(trial.trial_id), Proposal(settings))
-    hunt.study.add(done)
-    score = hunt.score(done)
+        done = searcher.attempt(int(trial.trial_id), Proposal(settings))
+    searcher.study.add(done)
+    score = searcher.score(done)
     if score is not None:
         client.update_trial(trial.trial_id, {OBJECTIVE: score})
     trial.status = "FAILED" if score is None else "COMPLETED"

@@ -14,7 +14,7 @@ from tlkit.progress import say
 from tlkit.tuning import distributed, proposals
 from tlkit.tuning.conclusion import conclude
 from tlkit.tuning.result import SearchResult
-from tlkit.tuning.searcher import Hunt, Options, Watch
+from tlkit.tuning.searcher import Options, Searcher, Watch
 from tlkit.workflows.fine_tuning import phases_for
 
 
@@ -50,21 +50,22 @@ def search(
     # To be beaten is what training without a search would do.
     phases = phases_for(model, data, chosen.plan, chosen.store)
     chosen = dataclasses.replace(chosen, plan=phases)
-    hunt = Hunt(model, data, chosen, watch or _print, worker)
+    searcher = Searcher(model, data, chosen, watch or _print, worker)
     part = distributed.role()
     try:
         if part == "worker":
-            distributed.work(hunt)
-            return SearchResult(hunt.study.folder, list(hunt.study.trials.values()))
-        distributed.lead(hunt) if part == "chief" else hunt.explore()
-        hunt.confirm()
+            distributed.work(searcher)
+            return SearchResult(searcher.study.folder, list(searcher.study.trials.values()))
+        distributed.lead(searcher) if part == "chief" else searcher.explore()
+        searcher.confirm()
     except KeyboardInterrupt:
-        say(f"Interrupted. {len(hunt.study.finished)} trials are kept in {hunt.study.folder}.")
+        study = searcher.study
+        say(f"Interrupted. {len(study.finished)} trials are kept in {study.folder}.")
         say("The same command with the same --out goes on from there.")
         raise
     finally:
-        hunt.worker.stop()
-    return conclude(hunt)
+        searcher.worker.stop()
+    return conclude(searcher)
 
 
 def _print(event: dict[str, Any]) -> None:

@@ -83,7 +83,7 @@ class Options:
             raise TlkitError("Finalists and repeats must be 1 or more, epochs a share of 1.")
 
 
-class Hunt:
+class Searcher:
     """One search: `explore` runs the trials, `confirm` trains the best of them again.
 
     Args:
