@@ -12,6 +12,7 @@ from tlkit.errors import AuditError
 from tlkit.evaluation import calibration
 from tlkit.features.store import Store
 from tlkit.images.dataset import load_images
+from tlkit.training.deadline import Deadline
 
 
 @pytest.fixture(scope="module")
