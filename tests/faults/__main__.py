@@ -3,6 +3,7 @@
     python -m tests.faults                     all of them, two at a time
     python -m tests.faults --room training     those of one part
     python -m tests.faults --id S20 --id T05   single ones
+    python -m tests.faults --sample 200        so many, drawn evenly over the parts
     python -m tests.faults --write             and writes the table of docs/reliability.md
 
 TensorFlow starts once: each fault runs in a fork of a process that has imported it, in a copy of
@@ -13,6 +14,7 @@ test of its list fails, or takes so long that no one would wait for it.
 import argparse
 import collections
 import os
+import random
 import re
 import shutil
 import sys
@@ -34,6 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Plants, reports and returns 0 where every fault was noticed."""
     options = _options(arguments)
     faults = listed.faults(options.room, options.id)
+    if options.sample:
+        faults = _drawn(faults, options.sample)
     for fault in faults:
         listed.place(fault)  # a text that is gone is an error now, not in an hour
     _warm_up()
@@ -57,10 +61,20 @@ def _options(arguments):
     parser = argparse.ArgumentParser(prog="python -m tests.faults")
     parser.add_argument("--room", action="append", default=[], help="only these parts")
     parser.add_argument("--id", action="append", default=[], help="only these faults")
+    parser.add_argument("--sample", type=int, default=0, help="only so many, always the same")
     parser.add_argument("--jobs", type=int, default=2, help="faults at a time")
     parser.add_argument("--trust", action="store_true", help="do not run the clean code first")
     parser.add_argument("--write", action="store_true", help="write docs/reliability.md")
     return parser.parse_args(arguments)
+
+
+def _drawn(faults: Sequence[Fault], count: int) -> list[Fault]:
+    """Returns `count` faults, each part in its share: an even step through a shuffled list."""
+    rooms = sorted({fault.room for fault in faults})
+    shuffled = random.Random(0).sample(list(faults), len(faults))
+    order = sorted(shuffled, key=lambda fault: rooms.index(fault.room))
+    step = max(len(order) / count, 1.0)
+    return [order[int(i * step)] for i in range(min(count, len(order)))]
 
 
 def _warm_up():

@@ -52,7 +52,7 @@ def test_rows_outlive_the_process_that_made_them(tmp_path):
 DYING = """
 import pathlib, resource, signal, sys
 import numpy as np
-from tlkit import store
+from tlkit.features import store
 
 def compute(positions):
     for i in positions:

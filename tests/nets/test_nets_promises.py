@@ -120,10 +120,13 @@ def train(name, **choices):
     return losses[0], np.mean(losses[-3:]), model
 
 
+SLOW = ("densenet", "wrn", "plain", "maxpool", "nin", "all-cnn")
+
+
 def quick_to_train(name):
     """True for small images and few layers: most of the time of a step goes into tracing it."""
     net = nets.info(name)
-    return prod(net.input_shape[:2]) <= 40 * 40 and not name.startswith(("densenet", "wrn"))
+    return prod(net.input_shape[:2]) <= 40 * 40 and not name.startswith(SLOW)
 
 
 TRAINED = [
@@ -139,7 +142,16 @@ def test_a_few_steps_lower_the_loss(name):
     assert after < before
 
 
-@pytest.mark.parametrize("norm", ["batch", "layer", "instance", "group", "weight", "none"])
+def quick(kept, every):
+    """Returns the kept values as they are and the rest marked as large."""
+    marked = [pytest.param(value, marks=pytest.mark.large) for value in every if value not in kept]
+    return [*kept, *marked]
+
+
+NORMS = ["batch", "layer", "instance", "group", "weight", "none"]
+
+
+@pytest.mark.parametrize("norm", quick(["batch", "group", "weight"], NORMS))
 def test_every_normalization_trains(norm):
     before, after, model = train("illing", norm=norm)
     assert after < before
@@ -154,7 +166,7 @@ def test_every_normalization_trains(norm):
         assert isinstance(model.get_layer("conv1_norm"), kinds[norm])
 
 
-@pytest.mark.parametrize("activation", _spec.ACTIVATIONS)
+@pytest.mark.parametrize("activation", quick(["relu", "maxout"], list(_spec.ACTIVATIONS)))
 def test_every_activation_trains(activation):
     before, after, model = train("illing", activation=activation)
     assert after < before

@@ -129,6 +129,7 @@ def test_labels_rule_and_parity_lie_inside(exported):
     }
 
 
+@pytest.mark.large
 def test_saved_model_cli_gets_the_same_answer(model, exported, pictures, tmp_path):
     picture = pictures[-1]
     np.save(tmp_path / "images.npy", np.array([picture.read_bytes()]))

@@ -183,7 +183,7 @@ def test_what_a_trial_said_is_not_kept(worker):
 ORPHAN = """
 import sys
 from tests import fake_trials
-from tlkit.workers import Worker
+from tlkit.tuning.worker import Worker
 worker = Worker(sys.argv[1], memory=2000, task=fake_trials.fault)
 job = {"phases": [], "deadline": None}
 worker.run({**job, "fault": "none"})
