@@ -50,10 +50,10 @@ def train(job: Job, clock: Clock) -> Callable[[list[str]], list[str]]:
 def _add_policy_of_the_guide() -> None:
     """RandomFlip("horizontal") and RandomRotation(0.1), a tenth of a full turn either way."""
     _ = tlkit.Classifier  # named as a user would, which is what loads TensorFlow
-    from tlkit.augmentation import apply
+    from tlkit.augmentation import policies
 
-    policy = apply.Policy(mirror=True, rotate=36.0, assumes="as in the guide")
-    apply.POLICIES["guide"] = policy
+    policy = policies.Policy(mirror=True, rotate=36.0, assumes="as in the guide")
+    policies.POLICIES["guide"] = policy
 
 
 def phases(job: Job, rate: float) -> tuple[tlkit.Phase, ...]:

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tests import plain_net
 from tests.conftest import tiny_backbone
-from tlkit.augmentation import apply
+from tlkit.augmentation import apply, policies
 from tlkit.features import decoded
 from tlkit.features.frozen import Rows
 from tlkit.images.pixels import PixelRule
@@ -122,7 +122,7 @@ class Done:
 def shown_loss(v, store, images, view, strength):
     """Returns the plain net's mean loss on one view of `photos` with seed 3."""
     pixels = decoded.pixel_rows(store, images, PixelRule(32))
-    policy = apply.policy("photos", strength)
+    policy = policies.policy("photos", strength)
     x = plain_net.preprocessed(apply.look(pixels, images.hashes, policy, 3, view))
     each = plain_net.cross_entropy(np.eye(3, dtype="f4")[images.labels], plain_net.logits(v, x))
     return float(tf.reduce_mean(each))

@@ -231,9 +231,9 @@ def _map(code):
     pixels = np.random.default_rng(0).integers(0, 256, (4, 24, 24, 3)).astype(np.uint8)
     parts = (pixels, np.array(list("abcd")), np.arange(4))
     names = {"dataset": tf.data.Dataset.from_tensor_slices(parts), "apply": apply}
-    mapped = eval(code, {**names, "policy": apply.policy("flip"), "view": 1})
+    mapped = eval(code, {**names, "policy": policies.policy("flip"), "view": 1})
     (batch,) = list(mapped)
-    seen = apply.look(pixels, list("abcd"), apply.policy("flip"), 0, 1)
+    seen = apply.look(pixels, list("abcd"), policies.policy("flip"), 0, 1)
     np.testing.assert_array_equal(batch[0], np.rint(seen))
 
 
@@ -353,7 +353,7 @@ def test_a_policy_of_one_s_own_is_used(ran):
     corners = np.asarray(seen)[:, [0, 0, -1, -1], [0, -1, 0, -1]]
     assert (corners > 100).mean() > 0.5  # turned, with white where nothing was
     with pytest.raises(tlkit.TlkitError):
-        apply.policy("slides")  # the fixture put the table back
+        policies.policy("slides")  # the fixture put the table back
 
 
 def test_the_space_of_the_page_is_one(tmp_path):

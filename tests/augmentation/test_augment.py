@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tlkit import files
-from tlkit.augmentation import apply
-from tlkit.augmentation.apply import OPERATIONS, POLICIES, Change, Policy
+from tlkit.augmentation import apply, policies
+from tlkit.augmentation import draws as drawing
 from tlkit.augmentation.draws import view_parameters
 from tlkit.augmentation.pixel_changes import CHANGES
+from tlkit.augmentation.policies import OPERATIONS, POLICIES, Change, Policy
 from tlkit.errors import TlkitError
 
 HASHES = [files.content_hash(bytes([i])) for i in range(40)]
@@ -73,8 +74,8 @@ def test_views_kept_by_older_versions_are_still_drawn_alike(name):
 
 @given(st.permutations(range(12)), st.integers(0, 5), st.integers(0, 3))
 def test_draws_follow_the_image_not_its_place(order, seed, view):
-    straight = apply.draws(HASHES[:12], seed, view, 9)
-    moved = apply.draws([HASHES[i] for i in order], seed, view, 9)
+    straight = drawing.draws(HASHES[:12], seed, view, 9)
+    moved = drawing.draws([HASHES[i] for i in order], seed, view, 9)
     np.testing.assert_array_equal(straight[list(order)], moved)
 
 
@@ -88,11 +89,11 @@ def test_views_follow_the_image_not_its_place_or_company(name):
 
 def test_draws_are_uniform_and_differ_by_seed_view_lane_and_stream():
     many = [files.content_hash(i.to_bytes(4)) for i in range(4000)]
-    draws = apply.draws(many, 0, 0, 4)
+    draws = drawing.draws(many, 0, 0, 4)
     np.testing.assert_allclose(draws.mean(0), 0.5, atol=0.03)
     np.testing.assert_allclose(draws.std(0), 12**-0.5, atol=0.02)
-    others = [apply.draws(many, 1, 0, 4), apply.draws(many, 0, 1, 4), draws[:, ::-1]]
-    for other in [*others, apply.draws(many, 0, 0, 4, "blur")]:
+    others = [drawing.draws(many, 1, 0, 4), drawing.draws(many, 0, 1, 4), draws[:, ::-1]]
+    for other in [*others, drawing.draws(many, 0, 0, 4, "blur")]:
         assert abs(np.corrcoef(draws.ravel(), other.ravel())[0, 1]) < 0.03
 
 
@@ -106,8 +107,8 @@ def test_one_more_change_does_not_alter_the_others():
 @pytest.mark.parametrize("name", POLICIES)
 def test_strength_is_one_number(name):
     row = POLICIES[name]
-    assert apply.policy(name) is row
-    still = apply.policy(name, 0)
+    assert policies.policy(name) is row
+    still = policies.policy(name, 0)
     assert still.key() == POLICIES["none"].key()
     np.testing.assert_array_equal(views(still), IMAGES)
     half, double = row.scaled(0.5), row.scaled(2)
@@ -204,9 +205,9 @@ def test_a_dataset_step_cannot_mix():
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda: apply.policy("photo"), "Did you mean 'photos'"),
-        (lambda: apply.policy("photos", -1), "0 or more"),
-        (lambda: apply.policy("photos", float("nan")), "0 or more"),
+        (lambda: policies.policy("photo"), "Did you mean 'photos'"),
+        (lambda: policies.policy("photos", -1), "0 or more"),
+        (lambda: policies.policy("photos", float("nan")), "0 or more"),
         (lambda: Change("blurr", 1), "Did you mean 'blur'"),
         (lambda: Change("blur", 9), "must be 0 to 2"),
         (lambda: Change("blur", 1, 2), "chance 0 to 1"),

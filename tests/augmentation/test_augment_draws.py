@@ -8,9 +8,9 @@ import tensorflow as tf
 
 from tests.augmentation.test_augment_rules import HASHES, NOISE, spreads, views
 from tlkit import files
-from tlkit.augmentation import apply, draws
-from tlkit.augmentation.apply import OPERATIONS, Change, Policy
+from tlkit.augmentation import apply, draws, policies
 from tlkit.augmentation.pixel_changes import CHANGES
+from tlkit.augmentation.policies import OPERATIONS, Change, Policy
 
 SMALL = NOISE[:40]
 
@@ -23,7 +23,7 @@ def look(policy, images=SMALL, seed=0, view=0, hashes=None):
 @pytest.mark.parametrize(
     "policy",
     [Policy(rotate=20), Policy(brightness=0.3), Policy(changes=(Change("noise", 0.2),)),
-     Policy(changes=(Change("shift", 0.4, 0.5),)), apply.policy("augmix")],
+     Policy(changes=(Change("shift", 0.4, 0.5),)), policies.policy("augmix")],
 )  # fmt: skip
 def test_seed_view_and_content_each_change_what_is_drawn(policy):
     known = [

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from tlkit import files
-from tlkit.augmentation import apply, geometry, preview
+from tlkit.augmentation import apply, geometry, policies, preview
 from tlkit.cli.augment import augment as command
 from tlkit.errors import TlkitError
 
@@ -18,10 +18,10 @@ HASHES = [files.content_hash(image.tobytes()) for image in IMAGES]
 
 
 def test_a_sheet_holds_the_originals_and_the_views_of_training():
-    cells = preview.sheet(IMAGES, HASHES, apply.policy("photos"), 2, seed=5)
+    cells = preview.sheet(IMAGES, HASHES, policies.policy("photos"), 2, seed=5)
     assert cells.shape == (3, 3, 20, 20, 3) and cells.dtype == np.uint8
     np.testing.assert_array_equal(cells[:, 0], IMAGES)
-    view = apply.look(IMAGES, HASHES, apply.policy("photos"), 5, 1)
+    view = apply.look(IMAGES, HASHES, policies.policy("photos"), 5, 1)
     np.testing.assert_array_equal(cells[:, 2], np.rint(view))
     paper = np.asarray(preview.picture(cells))
     gap = preview.GAP
@@ -29,8 +29,8 @@ def test_a_sheet_holds_the_originals_and_the_views_of_training():
 
 
 def test_a_sheet_shows_mixing():
-    cells = preview.sheet(IMAGES, HASHES, apply.policy("cutmix"), 4)
-    plain = preview.sheet(IMAGES, HASHES, apply.policy("photos"), 4)
+    cells = preview.sheet(IMAGES, HASHES, policies.policy("cutmix"), 4)
+    plain = preview.sheet(IMAGES, HASHES, policies.policy("photos"), 4)
     assert (cells != plain).any()
 
 
@@ -55,7 +55,7 @@ def test_the_command_writes_a_captioned_picture(photos, tmp_path):
 
 def test_the_caption_says_policy_strength_and_assumption():
     text = " ".join(preview.caption("textures", 0.5, 300))
-    assert "textures, strength 0.5" in text and apply.POLICIES["textures"].assumes in text
+    assert "textures, strength 0.5" in text and policies.POLICIES["textures"].assumes in text
     assert max(map(len, preview.caption("textures", 0.5, 300))) <= 50
 
 
@@ -65,8 +65,8 @@ def test_a_folder_without_images_is_named(tmp_path):
 
 
 def test_every_policy_operation_and_fill_has_its_picture():
-    names = [f"policy_{name}" for name in apply.POLICIES if name != "guide"]
-    names += [*apply.OPERATIONS, *(f"fill_{name}" for name in geometry.FILLS)]
+    names = [f"policy_{name}" for name in policies.POLICIES if name != "guide"]
+    names += [*policies.OPERATIONS, *(f"fill_{name}" for name in geometry.FILLS)]
     names += ["mirror", "upside_down", "quarter_turns"]
     page = (DOCS / "augmentation.md").read_text()
     for name in names:

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tlkit import files
 from tlkit.augmentation import apply, draws
-from tlkit.augmentation.apply import Change, Policy
+from tlkit.augmentation.policies import Change, Policy
 
 HASHES = [files.content_hash(bytes([i, 3])) for i in range(120)]
 HEIGHT, WIDTH = 31, 47

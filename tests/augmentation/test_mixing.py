@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tlkit import files
-from tlkit.augmentation import apply, mixing
+from tlkit.augmentation import apply, mixing, policies
 from tlkit.errors import TlkitError
 from tlkit.features.decoded import pixel_rows
 from tlkit.features.frozen import Frozen, View
@@ -20,7 +20,7 @@ POOL = mixing.pool(HASHES)
 
 
 def pairs(name, hashes=HASHES, pool=POOL, seed=0, view=0, strength=1.0):
-    chosen = apply.policy(name, strength)
+    chosen = policies.policy(name, strength)
     return mixing.pairs(hashes, IMAGES.shape[1:3], chosen, pool, seed, view)
 
 
@@ -81,11 +81,11 @@ def test_partners_follow_the_images_not_their_order(name):
 def test_a_weak_mix_leaves_the_image_alone():
     assert pairs("mixup", strength=1e-4).share.min() > 0.999
     assert pairs("cutmix", strength=1e-4).share.min() > 0.999
-    assert apply.policy("mixup", 0).mix == ""
+    assert policies.policy("mixup", 0).mix == ""
 
 
 def views(name):
-    return [View(apply.policy(name), 3, number) for number in range(2)]
+    return [View(policies.policy(name), 3, number) for number in range(2)]
 
 
 def test_kept_rows_and_labels_are_those_of_the_mixed_pixels(classifier, data):
@@ -104,7 +104,7 @@ def test_kept_rows_and_labels_are_those_of_the_mixed_pixels(classifier, data):
     shown = frozen.training_rows(data.train, "pixels", views(name))
     source = pixel_rows(frozen.store, data.train, classifier.rule)
     hashes = np.array(data.train.hashes)
-    chosen = apply.policy(name)
+    chosen = policies.policy(name)
     found = mixing.pairs(hashes[positions], (32, 32), chosen, mixing.pool(data.train.hashes), 3, 1)
     looks = [apply.look(source[p], hashes[p], chosen, 3, 1) for p in (positions, found.partners)]
     np.testing.assert_allclose(shown.batch(positions, 1), mixing.mixed(*looks, found), atol=1e-3)

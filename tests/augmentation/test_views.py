@@ -7,8 +7,8 @@ import pytest
 
 from tests.augmentation.test_augment_rules import HASHES
 from tlkit import files
-from tlkit.augmentation import apply, mixing, preview
-from tlkit.augmentation.apply import Change, Policy
+from tlkit.augmentation import apply, mixing, policies, preview
+from tlkit.augmentation.policies import Change, Policy
 from tlkit.augmentation.views import View, look, reader, row_key, soft_labels
 
 NAMES = HASHES[:60]
@@ -85,7 +85,7 @@ def test_views_take_turns_and_those_that_do_not_mix_have_hard_labels():
     for number in (1, 2):
         alone = soft_labels(LABELS, 3, NAMES, 10, [views[number]])
         np.testing.assert_array_equal(targets(SOME, number), alone(SOME, 0))
-    assert soft_labels(LABELS, 3, NAMES, 10, [View(), View(apply.policy("photos"))]) is None
+    assert soft_labels(LABELS, 3, NAMES, 10, [View(), View(policies.policy("photos"))]) is None
 
 
 def test_shares_are_as_alpha_has_them_and_the_own_share_is_the_larger():
@@ -120,18 +120,18 @@ def test_equal_content_is_in_the_pool_once():
 
 
 def test_what_makes_views_differ_is_in_their_keys():
-    photos, mixup = apply.policy("photos"), apply.policy("mixup")
+    photos, mixup = policies.policy("photos"), policies.policy("mixup")
     views = [View(), View(photos), View(photos, 1), View(photos, 0, 1), View(photos.scaled(2)),
              View(mixup), View(Policy(changes=(Change("blur", 1),)))]  # fmt: skip
     assert len({view.key() for view in views}) == len(views)
-    assert View(apply.policy("none"), 3, 4).key() == View().key()
+    assert View(policies.policy("none"), 3, 4).key() == View().key()
     assert row_key(View(photos), NAMES) == row_key(View(photos), NAMES[1:])
     assert row_key(View(mixup), NAMES) != row_key(View(mixup), NAMES[1:])
     assert row_key(View(mixup), NAMES) == row_key(View(mixup), NAMES[::-1])
 
 
 def test_a_reader_shows_the_views_of_its_policy_seed_and_number():
-    view = View(apply.policy("photos"), 4, 2)
+    view = View(policies.policy("photos"), 4, 2)
     expected = apply.look(NOISE, NAMES, view.policy, 4, 2)
     np.testing.assert_allclose(reader(NOISE, NAMES, view)(SOME), expected[SOME], atol=2e-3)
     plain = reader(NOISE, NAMES, View())(SOME)
@@ -139,7 +139,7 @@ def test_a_reader_shows_the_views_of_its_policy_seed_and_number():
 
 
 def test_a_contact_sheet_shows_what_training_reads():
-    for policy in (apply.policy("cutmix"), apply.policy("mixup"), apply.policy("photos")):
+    for policy in (policies.policy("cutmix"), policies.policy("mixup"), policies.policy("photos")):
         cells = preview.sheet(NOISE, NAMES, policy, 2, seed=3)
         for number in range(2):
             read = reader(NOISE, NAMES, View(policy, 3, number))(np.arange(60))

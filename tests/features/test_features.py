@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import UNSORTED, tiny_backbone
 from tests.pictures import Watched, assert_rows, expected, images_of, noise, seen, taken
-from tlkit.augmentation import apply
+from tlkit.augmentation import policies
 from tlkit.backbones.backbone import Stage
 from tlkit.backbones.preprocess import Preprocess
 from tlkit.errors import AuditError, TlkitError
@@ -21,7 +21,7 @@ from tlkit.images import pixels
 from tlkit.images.pixels import PixelRule
 from tlkit.models.classifier import Classifier
 
-FLIP = View(apply.policy("photos"), seed=3, number=1)
+FLIP = View(policies.policy("photos"), seed=3, number=1)
 IMAGES = images_of(noise(35))  # a batch and three more
 
 

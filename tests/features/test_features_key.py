@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import UNSORTED, tiny_backbone
 from tests.pictures import Watched, assert_rows, expected, images_of, noise, taken
-from tlkit.augmentation import apply
+from tlkit.augmentation import policies
 from tlkit.backbones.preprocess import Preprocess
 from tlkit.features import decoded
 from tlkit.features.frozen import Frozen, View
@@ -21,7 +21,7 @@ from tlkit.models.heads import Head
 
 GRAY = noise(5, (36, 44))  # one or three channels can be made of it
 OTHER = np.concatenate([255 - GRAY[:1], GRAY[1:]])
-PHOTOS = apply.policy("photos")
+PHOTOS = policies.policy("photos")
 FLIP = View(PHOTOS, seed=3, number=1)
 CROP = PixelRule(32)
 
@@ -61,7 +61,7 @@ CHANGES = {
     "channels": {"rule": PixelRule(32, channels=1)},
     "boundary below": {"boundary": "stage1"},
     "boundary above": {"boundary": "stage3"},
-    "policy": {"view": dataclasses.replace(FLIP, policy=apply.policy("textures"))},
+    "policy": {"view": dataclasses.replace(FLIP, policy=policies.policy("textures"))},
     "strength": {"view": dataclasses.replace(FLIP, policy=PHOTOS.scaled(0.5))},
     "seed": {"view": dataclasses.replace(FLIP, seed=4)},
     "number": {"view": dataclasses.replace(FLIP, number=2)},
@@ -104,7 +104,7 @@ def test_of_changed_images_the_changed_ones_are_computed(tmp_path):
 def test_a_mixed_row_depends_on_all_that_its_partner_is_drawn_from():
     store = Watched(engine="keras")
     frozen = Frozen(Setup().frozen(None).model, store)
-    view = View(apply.Policy(mix="mixup", alpha=1.0))
+    view = View(policies.Policy(mix="mixup", alpha=1.0))
     for pictures in (GRAY, OTHER):
         images = images_of(pictures)
         frozen.rows(images, "pooled", view)

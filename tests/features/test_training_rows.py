@@ -5,13 +5,13 @@ import pytest
 
 from tests.conftest import UNSORTED, tiny_backbone
 from tests.pictures import Watched, assert_rows, expected, images_of, noise, seen
-from tlkit.augmentation import apply
+from tlkit.augmentation import policies
 from tlkit.errors import TlkitError
 from tlkit.features.frozen import Frozen, View
 from tlkit.features.store import Store
 from tlkit.models.classifier import Classifier
 
-PHOTOS = apply.policy("photos")
+PHOTOS = policies.policy("photos")
 VIEWS = [View(PHOTOS, 3, 0), View(PHOTOS, 3, 1), View()]
 IMAGES = images_of(noise(8))
 SOME = np.array([3, 0, 7])
@@ -61,7 +61,7 @@ def test_shares_of_labels_go_with_shares_of_pixels(boundary):
     labels = np.array([0, 1, 2, 0, 1, 2, 2, 1])
     flat = [np.full((32, 32, 3), value, np.uint8) for value in shade[labels]]
     images, part = images_of(np.stack(flat), labels), frozen()
-    mixup = View(apply.Policy(mix="mixup", alpha=1.0), seed=1)
+    mixup = View(policies.Policy(mix="mixup", alpha=1.0), seed=1)
     views = [View(), mixup]
     rows = part.training_rows(images, boundary, views)
     np.testing.assert_array_equal(rows.targets(SOME, 0), np.eye(3)[labels[SOME]])
@@ -74,7 +74,7 @@ def test_shares_of_labels_go_with_shares_of_pixels(boundary):
 
 
 def test_a_batch_by_itself_cannot_be_mixed():
-    mixup = View(apply.Policy(mix="mixup", alpha=1.0))
+    mixup = View(policies.Policy(mix="mixup", alpha=1.0))
     with pytest.raises(TlkitError, match="mixup takes all training images"):
         frozen().live(np.zeros((1, 32, 32, 3), np.uint8), np.array(["a"]), mixup, "pooled")
 

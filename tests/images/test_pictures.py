@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from tlkit import files
-from tlkit.augmentation import apply, preview
+from tlkit.augmentation import apply, policies, preview
 from tlkit.images import pictures
 from tlkit.images.table import from_arrays
 from tlkit.pages import sheets
@@ -56,7 +56,7 @@ def test_a_preview_follows_strength_views_size_and_seed(photos):
     assert (first[0] == original).all() and (other[0] == original).all()
     assert len(first) == 3 and (first[1] != first[2]).any() and (first[1] != other[1]).any()
     with_bytes = [files.content_hash(paths[0].read_bytes())]
-    expected = apply.look(original[None], with_bytes, apply.policy("photos"), 1, 0)
+    expected = apply.look(original[None], with_bytes, policies.policy("photos"), 1, 0)
     assert np.abs(other[1] - expected[0]).max() <= 0.51  # what training would draw for this file
     weak = np.abs(shown(0.05, views=1)[1].astype(int) - original).mean()
     assert weak < np.abs(first[1].astype(int) - original).mean()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import tiny_backbone
-from tlkit.augmentation import apply
+from tlkit.augmentation import policies
 from tlkit.backbones import weights
 from tlkit.errors import AuditError
 from tlkit.features import decoded
@@ -197,7 +197,7 @@ def test_rows_that_are_there_cost_nothing(model, data, tmp_path):
 
 
 def test_no_more_rows_are_in_memory_than_is_said(model, data, tmp_path):
-    views = [features.View(apply.policy("flip", 1.0), 0, number) for number in range(2)]
+    views = [features.View(policies.policy("flip", 1.0), 0, number) for number in range(2)]
     train, val = len(data.train), len(data.val)
     one = train * 8 * 8 * 12 * 2  # a view of float16 maps at stage2
     pixel_bytes = (train + val) * 32 * 32 * 3

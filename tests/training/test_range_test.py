@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from tests import plain_net
 from tests.conftest import tiny_backbone
 from tests.steps import NAMES, shown_loss
-from tlkit.augmentation import apply, views
+from tlkit.augmentation import policies, views
 from tlkit.backbones import weights
 from tlkit.cli import main
 from tlkit.cli.finetune import finetune
@@ -218,7 +218,7 @@ def test_the_climb_takes_mixed_labels_where_images_are_mixed(uneven):
     phase = dataclasses.replace(HEAD, augment="mixup")
     found = rate_finder.lr_find(model, uneven, phase, steps=10, rates=(1e-12, 1e-11), seed=4)
     labels, hashes = uneven.train.labels, uneven.train.hashes
-    view = views.View(apply.policy("mixup", 1.0), 4)
+    view = views.View(policies.policy("mixup", 1.0), 4)
     mixed = views.soft_labels(labels, 3, hashes, 32, [view])(np.arange(len(labels)), 0)
     each = -np.log([0.2, 0.3, 0.5])
     np.testing.assert_allclose(found.losses, (mixed @ each).mean(), rtol=1e-4)

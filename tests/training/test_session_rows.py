@@ -21,7 +21,7 @@ from tests.scripted import (
     played,
     values,
 )
-from tlkit.augmentation import apply
+from tlkit.augmentation import apply, policies
 from tlkit.errors import TlkitError
 from tlkit.features import decoded
 from tlkit.features import frozen as features
@@ -95,7 +95,7 @@ def test_views_are_of_the_policy_the_strength_and_the_seed(data, tmp_path, unfre
     script = Script({"head": [1.0, 0.9, 0.8]})
     model = new_model()
     expected = [
-        by_keras(model, boundary, data.train, apply.policy("photos", 0.4), 7, number)
+        by_keras(model, boundary, data.train, policies.policy("photos", 0.4), 7, number)
         for number in range(2)
     ]
     judged = by_keras(model, boundary, data.val)
@@ -145,7 +145,7 @@ def test_a_heads_pass_keeps_what_the_tail_will_want(data, tmp_path):
                 absent.append(len(missing))
 
     absent, store, model = [], Store(), new_model()
-    views = [features.View(apply.policy("flip", 1.0), 3, number) for number in range(2)]
+    views = [features.View(policies.policy("flip", 1.0), 3, number) for number in range(2)]
     plan = [dataclasses.replace(p, epochs=2, views=2, augment="flip") for p in (HEAD, TAIL)]
     script = Script({"head": [1.0, 0.9], "tail": [0.8, 0.7]})
     played(tmp_path, data, plan, script, callbacks=[Look()], store=store, model=model, seed=3)

@@ -168,14 +168,15 @@ import sys
 from pathlib import Path
 import tests.tuning.test_scale_out as here
 from tests import fake_trials
-from tlkit import scale_out
-from tlkit.workers import Worker
+from tlkit.tuning import distributed
+from tlkit.tuning.worker import Worker
 images = here.searches.read(Path(sys.argv[1]), Path(sys.argv[2]))
 model = here.Classifier(here.tiny_backbone(), images.class_names)
 with Worker(sys.argv[3] + "/work", task=fake_trials.slow_quadratic) as worker:
     searching = here.searcher(model, images, sys.argv[3], worker, algorithm="random", trials=6)
     print("ready", flush=True)
-    (scale_out.lead if scale_out.role() == "chief" else scale_out.work)(searching, silence=3.0)
+    part = distributed.lead if distributed.role() == "chief" else distributed.work
+    part(searching, silence=3.0)
 print("over", len(searching.study.finished), flush=True)
 """
 

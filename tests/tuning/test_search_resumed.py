@@ -184,7 +184,7 @@ import sys
 from pathlib import Path
 import tests.tuning.test_search_resumed as here
 from tests import fake_trials
-from tlkit.workers import Worker
+from tlkit.tuning.worker import Worker
 images = here.searches.read(Path(sys.argv[1]), Path(sys.argv[2]))
 model = here.Classifier(here.tiny_backbone(), images.class_names)
 with Worker(sys.argv[3], task=fake_trials.slow_quadratic) as worker:

@@ -16,15 +16,10 @@ import numpy as np
 import tensorflow as tf
 
 from tlkit.augmentation import geometry
-from tlkit.augmentation.draws import draws, named, view_parameters
+from tlkit.augmentation.draws import named, view_parameters
 from tlkit.augmentation.pixel_changes import CHANGES, change
-from tlkit.augmentation.policies import OPERATIONS, POLICIES, Change, Policy, policy
+from tlkit.augmentation.policies import Change, Policy
 from tlkit.errors import TlkitError
-
-__all__ = [
-    "OPERATIONS", "POLICIES", "Change", "Policy", "apply", "dataset_step", "draws", "look",
-    "policy", "view_parameters",
-]  # fmt: skip
 
 
 def apply(pixels, parameters, chosen: Policy):

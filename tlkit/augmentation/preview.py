@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from tlkit import files
-from tlkit.augmentation import apply, mixing
+from tlkit.augmentation import apply, mixing, policies
 from tlkit.augmentation.policies import Policy
 from tlkit.errors import TlkitError
 from tlkit.images import pixels
@@ -54,7 +54,7 @@ def picture(cells: np.ndarray, caption: Sequence[str] = ()) -> Image.Image:
 
 def caption(name: str, strength: float, width: int) -> list[str]:
     """Returns the lines that say which policy is shown and what it assumes."""
-    row = apply.policy(name, strength)
+    row = policies.policy(name, strength)
     text = f"policy {name}, strength {strength:g}. Left: the image. It assumes: {row.assumes}."
     room = max(20, width // 6)  # letters of six pixels
     lines = [""]
@@ -92,7 +92,7 @@ def preview(
     Raises:
         TlkitError: An unknown policy, or a file that is no image.
     """
-    chosen = apply.policy(name, strength)
+    chosen = policies.policy(name, strength)
     rule = pixels.PixelRule(size)
     images = np.concatenate(list(pixels.load_paths([str(path) for path in paths], rule)))
     hashes = [files.content_hash(Path(path).read_bytes()) for path in paths]

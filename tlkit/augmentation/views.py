@@ -5,21 +5,21 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from tlkit.augmentation import apply, mixing
+from tlkit.augmentation import apply, mixing, policies
 
 
 @dataclasses.dataclass(frozen=True)
 class View:
     """One look at every image: the image itself, or draw `number` of an augmentation policy."""
 
-    policy: apply.Policy = apply.POLICIES["none"]
+    policy: policies.Policy = policies.POLICIES["none"]
     seed: int = 0
     number: int = 0
 
     def key(self) -> tuple:
         """Returns what distinguishes this view's pixels; all plain views are one."""
         values = self.policy.key()
-        if values == apply.Policy().key():
+        if values == policies.Policy().key():
             return ("plain",)
         return (*values, self.seed, self.number)
 

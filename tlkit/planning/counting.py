@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
-from tlkit.augmentation import apply
+from tlkit.augmentation import policies
 from tlkit.features import frozen
 from tlkit.images.dataset import Data, Images
 from tlkit.models.network import PIXELS, POOLED
@@ -97,7 +97,7 @@ class Counter:
     def _absent_views(self, number: int) -> int:
         """Returns how many rows of its training views are not in the store."""
         phase = self.plan[number]
-        policy = apply.policy(phase.augment, phase.strength)
+        policy = policies.policy(phase.augment, phase.strength)
         views = [frozen.View(policy, self.seed, view) for view in range(self._views(number))]
         return sum(self._absent(self.data.train, number, view) for view in views)
 

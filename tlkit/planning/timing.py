@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tlkit.augmentation import apply
+from tlkit.augmentation import apply, policies
 from tlkit.features import decoded, frozen
 from tlkit.features.decoded import BATCH
 from tlkit.features.frozen import Rows
@@ -99,8 +99,8 @@ class Timer:
 
     def _draw(self, phase: Phase) -> float:
         """Returns seconds for drawing one augmented view of one image."""
-        policy = apply.policy(phase.augment, phase.strength)
-        if policy == apply.POLICIES["none"]:
+        policy = policies.policy(phase.augment, phase.strength)
+        if policy == policies.POLICIES["none"]:
             return 0.0
         rows = self.rng.integers(0, 256, (BATCH, *self.model.boundary_shape(PIXELS)))
         names = np.resize(np.array(self.images.hashes), BATCH)

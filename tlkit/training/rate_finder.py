@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from tlkit import progress
-from tlkit.augmentation import apply
+from tlkit.augmentation import policies
 from tlkit.errors import TlkitError
 from tlkit.features import frozen as features
 from tlkit.features.store import Store
@@ -125,7 +125,7 @@ def lr_find(
 
 def _rows(model, data, phase, boundary, seed, store) -> features.Rows:
     """Returns one view of the training images at the phase's boundary."""
-    view = features.View(apply.policy(phase.augment, phase.strength), seed)
+    view = features.View(policies.policy(phase.augment, phase.strength), seed)
     frozen = features.Frozen(model, store or Store.default())
     return frozen.training_rows(data.train, boundary, [view])
 

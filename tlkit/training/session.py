@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tlkit import progress
-from tlkit.augmentation import apply
+from tlkit.augmentation import policies
 from tlkit.errors import TlkitError
 from tlkit.features import frozen as features
 from tlkit.models.network import PIXELS, POOLED
@@ -171,10 +171,10 @@ class Session:
     def _rows(self, number: int, trainee) -> tuple[features.Rows, features.Rows]:
         """Returns training and validation rows at the phase's boundary."""
         phase = trainee.phase
-        policy = apply.policy(phase.augment, phase.strength)
+        policy = policies.policy(phase.augment, phase.strength)
         numbers = range(view_count(phase))
         views = [features.View(policy, self.run.seed, number) for number in numbers]
-        if policy == apply.POLICIES["none"]:
+        if policy == policies.POLICIES["none"]:
             views = views[:1]
         self.frozen.forget()
         boundary, images = trainee.boundary, self.data.train

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tlkit.augmentation import apply
+from tlkit.augmentation import policies
 from tlkit.errors import TlkitError
 from tlkit.features import decoded
 from tlkit.features.store import Store
@@ -53,7 +53,7 @@ def train(
         )
     for phase in phases:
         model.boundary_below(phase.unfreeze)  # an unknown stage is an error now, not in an hour
-        apply.policy(phase.augment, phase.strength)
+        policies.policy(phase.augment, phase.strength)
     store = store or Store.default()
     with decoded.decoding_ahead(store, data.train, model.rule):
         run = Run.create(out, model, data, phases, seed)
