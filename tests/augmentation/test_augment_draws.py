@@ -178,3 +178,12 @@ def test_the_values_of_a_change_fill_its_range(name):
     low, high = (np.log(low), np.log(high)) if name == "gamma" else (low, high)
     for column in bent.T:
         spreads(column - (low + high) / 2, (high - low) / 2)
+
+
+def test_a_picked_change_needs_its_chance_and_a_lucky_one_to_be_picked():
+    both = (Change("hue", 10, chance=0.5), Change("noise", 0.2, chance=0.5))
+    names = [files.content_hash(bytes([i, j])) for i in range(20) for j in range(50)]
+    found = draws.view_parameters(names, (8, 8), Policy(changes=both, pick=1), 0, 0)
+    happens = np.stack([found["masks"]["hue_0"], found["masks"]["noise_0"]])
+    assert not happens.all(0).any()  # one is picked, and has its chance
+    assert np.abs(happens.mean(1) - 0.25).max() < 0.06

@@ -75,6 +75,12 @@ def test_rounding_must_pay_and_the_verdict_is_kept(offer):
     assert engines.compile(net(), SAMPLE, engine="slow").name == "slow"  # asked for by name
 
 
+def test_each_engine_has_a_verdict_of_its_own(offer):
+    offer(slow=Timed(0.04), quick=Timed(0.001))
+    for _ in range(2):  # judged, then from what was kept
+        assert engines.compile(net(), SAMPLE).name == "quick"
+
+
 def test_an_engine_as_fast_as_the_exact_one_does_not_pay(offer):
     offer(even=Timed(0.02))
     assert engines.compile(net(), SAMPLE).name == "constants"
