@@ -19,7 +19,7 @@ def report(result, out: str | os.PathLike[str] | None = None) -> Path:
 
     Args:
         result: A `Run` or its folder; what `advise` or `check_labels` returned.
-        out: Folder for the page and what belongs to it. A run's page stays in its own folder.
+        out: Folder for the page and what belongs to it; that of the run by default.
 
     Raises:
         TlkitError: There is no page about such a value, or a folder to write to is missing.
@@ -29,13 +29,13 @@ def report(result, out: str | os.PathLike[str] | None = None) -> Path:
 
 @report.register
 def _(result: Run, out=None) -> Path:
-    return write_report(result)
+    return write_report(result, out)
 
 
 @report.register(str)
 @report.register(os.PathLike)
 def _(result, out=None) -> Path:
-    return write_report(Run.open(result))
+    return write_report(Run.open(result), out)
 
 
 @report.register

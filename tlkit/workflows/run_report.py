@@ -1,6 +1,7 @@
 """Gathers what a run knows into the facts of its HTML report."""
 
 import datetime
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,9 +28,9 @@ from tlkit.workflows.run_facts import (
 PICTURES = 12  # sample predictions, and as many mistakes
 
 
-def write_report(run: Run) -> Path:
-    """Writes `report.html` into the run folder and returns its path."""
-    path = run.folder / "report.html"
+def write_report(run: Run, out: str | os.PathLike[str] | None = None) -> Path:
+    """Writes `report.html` into the run folder, or into `out`, and returns its path."""
+    path = (run.folder if out is None else Path(out)) / "report.html"
     run_page.write(path, facts(run))
     return path
 
