@@ -1,6 +1,5 @@
 """Shared fixtures: a private cache, fixed seeds, a tiny backbone and tiny pictures."""
 
-import gc
 import os
 import sys
 
@@ -13,9 +12,6 @@ import numpy as np
 import pytest
 from hypothesis import settings
 from PIL import Image
-
-# Keras keeps many objects: looking for garbage among them takes a tenth of the time.
-gc.set_threshold(100_000, 50, 50)
 
 # Property tests draw the same examples on every run; HYPOTHESIS_PROFILE=explore draws new ones.
 settings.register_profile("same", derandomize=True)
